@@ -1,0 +1,1 @@
+"""The backends that come with symcache: siblings, none of which knows another."""

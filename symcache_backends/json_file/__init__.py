@@ -1,0 +1,46 @@
+"""Keeps entries in one JSON file that any tool reads, with an append-only journal beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from symcache_core.errors import ConfigurationError
+from symcache_core.plugin import Backend, StorePath, hookimpl
+
+if TYPE_CHECKING:
+    from symcache_core.protocols import StorageBackend
+
+
+class JsonSettings(BaseModel):
+    """The options of the json backend."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: StorePath = Field(Path("{data_dir}/backend_symbol_cache.json"), description="the file")
+    fsync: Literal["never", "always"] = Field("never", description="'always' makes each store survive a power loss")
+
+
+def open_json(settings: JsonSettings) -> StorageBackend:
+    """Open the store.
+
+    Raises:
+        ConfigurationError: This system has no ``flock``.
+        BackendError: The files cannot be used.
+    """
+    try:
+        from .backend import JsonFileBackend  # it needs fcntl, which not every system has
+    except ImportError:
+        raise ConfigurationError(
+            "the json backend needs Linux or macOS: set backend = 'diskcache' on this system"
+        ) from None
+    return JsonFileBackend(settings.path, fsync=settings.fsync == "always")
+
+
+@hookimpl
+def symcache_backends() -> Iterable[Backend]:
+    """Register the backend ``json``."""
+    yield Backend(name="json", settings=JsonSettings, open=open_json)

@@ -1,0 +1,66 @@
+"""Files that are shared with other processes: locked, replaced whole, readable by their owner only."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def open_private(path: Path, flags: int) -> int:
+    """Open a file, made with mode 0600 if it is not there; gives its descriptor."""
+    return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """The file that belongs to another: ``symbols.json`` and ``.lock`` make ``symbols.json.lock``."""
+    return path.with_name(path.name + suffix)
+
+
+def replace(path: Path, pieces: Iterable[bytes]) -> None:
+    """Put new content in place of a file so that a crash at any moment leaves the old or the new one, whole."""
+    temporary = beside(path, ".tmp")
+    try:
+        with open(open_private(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def locked(descriptor: int) -> Iterator[None]:
+    """Hold the ``flock`` of an open file; it excludes every other descriptor, this process's own included."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def mark_in_use(descriptor: int) -> None:
+    """Hold a shared ``flock`` until the descriptor is closed."""
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def in_use_elsewhere(descriptor: int) -> bool:
+    """Whether another descriptor holds a ``flock`` of the same file."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,121 @@
+"""The text of both files: one record a line, each with a checksum.
+
+The snapshot is one JSON object with a record a line, sorted by key::
+
+    {"symcache":{"schema":1},"entries":{
+    "ib||AAPL||":{"until":1793000000.0,"sum":"1f2e3d4c","entry":{...}},
+    "ib||MSFT||":{"until":1793000000.0,"sum":"5a6b7c8d","entry":{...}}
+    }}
+
+A line of the journal is an object with one such member; ``"gone":true`` in place of the entry says that it was deleted.
+An entry's own text is embedded byte for byte and never interpreted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from symcache_core.errors import CorruptEntryError
+
+SCHEMA_VERSION = 1
+HEADER = re.compile(rb'\{"symcache":\{"schema":(\d{1,9})\},"entries":\{')
+FOOTER = b"}}"
+
+FOREVER = 253402300799.0  # the last second of the year 9999
+
+_GONE = b'"gone":true'
+_NAME = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\.)*"(?=:\{"until":)')
+_REST = re.compile(rb':\{"until":([-+.0-9e]{1,32}),"sum":"([0-9a-f]{8})",("entry":(.*)|"gone":true)\}')
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one line says: an entry and until when to keep it, or ``None`` for one that is gone."""
+
+    key: str
+    entry: bytes | None
+    keep_until: float
+
+
+def dump(key: str, entry: bytes, keep_until: float) -> bytes:
+    """The member of a JSON object that puts an entry under a key.
+
+    Raises:
+        ValueError: The entry is more than one line.
+    """
+    if b"\n" in entry:
+        raise ValueError("an entry is one line")
+    return _member(key, b'"entry":' + entry, min(max(float(keep_until), 0.0), FOREVER))
+
+
+def dump_gone(key: str) -> bytes:
+    """The member of a JSON object that says that a key has no entry any more."""
+    return _member(key, _GONE, 0.0)
+
+
+def says_gone(member: bytes) -> bool:
+    """Whether a member deletes; a damaged one does not.
+
+    Raises:
+        CorruptEntryError: It seems to, and is damaged.
+    """
+    return member.endswith(_GONE + b"}") and parse(member).entry is None
+
+
+def key_of(member: bytes) -> str:
+    """The key of a member, without a look at the rest.
+
+    Raises:
+        CorruptEntryError: It has none.
+    """
+    return _name_and_key(member)[1]
+
+
+def parse(member: bytes) -> Record:
+    """Read a member, and check it against its checksum.
+
+    Raises:
+        CorruptEntryError: It is damaged.
+    """
+    name, key = _name_and_key(member)
+    match = _REST.fullmatch(member, len(name))
+    if match is None:
+        raise CorruptEntryError(f"the record of {key!r} is incomplete")
+    until, checksum, content, entry = match.groups()
+    if int(checksum, 16) != _checksum(name, until, content):
+        raise CorruptEntryError(f"the record of {key!r} does not match its checksum")
+    return Record(key, entry, float(until))
+
+
+def dump_snapshot(members: Iterable[bytes]) -> Iterable[bytes]:
+    """The pieces of a snapshot of these members, which come sorted."""
+    yield b'{"symcache":{"schema":%d},"entries":{\n' % SCHEMA_VERSION
+    separator = b""
+    for member in members:
+        yield separator + member
+        separator = b",\n"
+    yield b"\n" + FOOTER + b"\n"
+
+
+def _member(key: str, content: bytes, keep_until: float) -> bytes:
+    name = json.dumps(key, ensure_ascii=False).encode()
+    until = repr(keep_until).encode()
+    return b'%b:{"until":%b,"sum":"%08x",%b}' % (name, until, _checksum(name, until, content), content)
+
+
+def _name_and_key(member: bytes) -> tuple[bytes, str]:
+    match = _NAME.match(member)
+    if match is None:
+        raise CorruptEntryError("a record has no key")
+    try:
+        return match[0], str(json.loads(match[0]))
+    except ValueError:
+        raise CorruptEntryError("the key of a record is not JSON") from None
+
+
+def _checksum(name: bytes, until: bytes, content: bytes) -> int:
+    return zlib.crc32(content, zlib.crc32(name + until))

@@ -1,0 +1,33 @@
+"""symcache keeps what a data provider said about a trading symbol, so that it is asked once."""
+
+from .factory import open_symbol_cache
+from .models import (
+    CachedSymbolInfo,
+    CacheStats,
+    ContractInfo,
+    Lookup,
+    Outcome,
+    ProviderAnswer,
+    ValidationResult,
+)
+from .plugin import Backend, StorePath, hookimpl
+from .protocols import ExternalDataProvider, StorageBackend, SymbolCache
+from .settings import SymcacheSettings
+
+__all__ = [
+    "Backend",
+    "CacheStats",
+    "CachedSymbolInfo",
+    "ContractInfo",
+    "ExternalDataProvider",
+    "Lookup",
+    "Outcome",
+    "ProviderAnswer",
+    "StorageBackend",
+    "StorePath",
+    "SymbolCache",
+    "SymcacheSettings",
+    "ValidationResult",
+    "hookimpl",
+    "open_symbol_cache",
+]

@@ -1,0 +1,106 @@
+"""Entries in a backend: decoded when read, merged when written, and never lost to one that cannot be understood."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+
+from . import codec
+from .errors import CorruptEntryError, NewerSchemaError
+from .models import CachedSymbolInfo
+from .protocols import CanSeeOthers, CanUpdate, StorageBackend
+
+_FOREVER = 253402300799.0  # the last second of the year 9999
+
+log = logging.getLogger("symcache")
+
+Change = Callable[[CachedSymbolInfo | None], tuple[CachedSymbolInfo, float]]
+"""Makes, of the entry that was there, the one to keep and the moment until which to keep it."""
+
+
+class EntryStore:
+    """The entries of one provider.
+
+    Args:
+        backend: Where they are.
+        prefix: What their keys begin with.
+    """
+
+    def __init__(self, backend: StorageBackend, prefix: str) -> None:
+        self._backend = backend
+        self._prefix = prefix
+        self._lock = threading.Lock()
+        self._generation = backend.generation if isinstance(backend, CanSeeOthers) else None
+
+    def generation(self) -> int:
+        """A number that differs from the last one if someone else has written, where the backend can tell."""
+        return 0 if self._generation is None else self._generation()
+
+    def read(self, key: str) -> CachedSymbolInfo | None:
+        """The entry under a key; one that cannot be understood counts as none.
+
+        Raises:
+            BackendError: The storage cannot be reached.
+        """
+        line = self._backend.read(key)
+        try:
+            return None if line is None else codec.decode(key, line)
+        except (CorruptEntryError, NewerSchemaError) as error:
+            log.warning("symbol cache entry ignored: %s", error)
+            return None
+
+    def change(self, key: str, change: Change) -> CachedSymbolInfo:
+        """Put a changed entry in place of the one that was there, with nobody in between.
+
+        Between processes that holds where the backend has an atomic update. An entry of a newer schema stays as it
+        is; the bytes of one that cannot be understood are kept under a key of their own.
+
+        Raises:
+            BackendError: The storage cannot be reached.
+        """
+        made: list[CachedSymbolInfo] = []
+        spoiled: list[bytes] = []
+
+        def apply(line: bytes | None) -> tuple[bytes, float] | None:
+            made.clear()
+            spoiled.clear()
+            old = None
+            try:
+                old = None if line is None else codec.decode(key, line)
+            except NewerSchemaError:
+                made.append(change(None)[0])
+                return None
+            except CorruptEntryError:
+                spoiled.append(line or b"")
+            new, keep_until = change(old)
+            made.append(new)
+            return codec.encode(key, new), keep_until
+
+        with self._lock:
+            if isinstance(self._backend, CanUpdate):
+                self._backend.update(key, apply)
+            elif (written := apply(self._backend.read(key))) is not None:
+                self._backend.write(key, *written)
+            if spoiled:
+                self._set_aside(key, spoiled[0])
+        return made[0]
+
+    def delete(self, key: str) -> bool:
+        """Drop one entry; tells whether it was there."""
+        return self._backend.delete(key)
+
+    def keys(self) -> Iterator[str]:
+        """The key of every entry of this provider."""
+        return (key for key in self._backend.keys() if key.startswith(self._prefix))
+
+    def clear(self) -> int:
+        """Drop every entry of this provider; tells how many there were."""
+        return sum(self._backend.delete(key) for key in list(self.keys()))
+
+    def _set_aside(self, key: str, line: bytes) -> None:
+        log.warning("symbol cache entry %s could not be understood; its bytes are kept under @corrupt|%s", key, key)
+        aside = json.dumps({"corrupt": base64.b64encode(line).decode()}).encode()
+        self._backend.write(f"@corrupt|{key}", aside, _FOREVER)

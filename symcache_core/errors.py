@@ -1,0 +1,117 @@
+"""Every error that symcache raises, on one page.
+
+::
+
+    SymcacheError
+    ├── ConfigurationError            a setting is wrong; the message names it      (also a ValueError)
+    │   ├── UnknownBackendError       no installed backend has that name
+    │   └── DuplicateBackendError     two plug-ins claim one name
+    ├── InvalidSymbolError            not usable as a symbol                        (also a ValueError)
+    │   └── SymbolNotFoundError       well formed, and the provider says: no such instrument
+    ├── ClosedError                   used after close()
+    ├── BackendError                  storage did not do what was asked
+    │   ├── BackendUnavailableError   out of reach for now (locked, full, disconnected)
+    │   ├── CorruptStoreError         the store as a whole cannot be understood
+    │   ├── CorruptEntryError         one entry cannot be understood
+    │   └── NewerSchemaError          written by a newer symcache; never overwritten
+    ├── ProviderError                 the provider gave no verdict; never cached
+    │   ├── ProviderUnavailableError  unreachable, or disconnected from its market
+    │   ├── ProviderTimeoutError      no answer in time
+    │   ├── ProviderPacingError       asked too often; see ``retry_after``
+    │   └── ProviderPermissionError   not allowed to see this
+    └── LoadCancelledError            a load was told to stop
+"""
+
+from __future__ import annotations
+
+
+class SymcacheError(Exception):
+    """The root: catch this to catch everything symcache raises on purpose."""
+
+
+class ConfigurationError(SymcacheError, ValueError):
+    """A setting, a plug-in or an option is wrong; the message says which and what to do."""
+
+
+class UnknownBackendError(ConfigurationError):
+    """No installed backend has the configured name."""
+
+
+class DuplicateBackendError(ConfigurationError):
+    """A plug-in claims a backend name that another one holds."""
+
+
+class InvalidSymbolError(SymcacheError, ValueError):
+    """The text cannot be a symbol: empty, over-long, or with control characters."""
+
+
+class SymbolNotFoundError(InvalidSymbolError):
+    """The provider says that there is no such instrument.
+
+    Args:
+        message: What to show.
+        suggested_symbol: The spelling that the provider proposes, if any.
+    """
+
+    def __init__(self, message: str, *, suggested_symbol: str | None = None) -> None:
+        super().__init__(message)
+        self.suggested_symbol = suggested_symbol
+
+
+class ClosedError(SymcacheError):
+    """A cache, a backend or a manager was used after ``close()``."""
+
+
+class BackendError(SymcacheError):
+    """Storage did not do what was asked of it."""
+
+
+class BackendUnavailableError(BackendError):
+    """Storage is out of reach for now: locked, full, not permitted, or disconnected."""
+
+
+class CorruptStoreError(BackendError):
+    """The store as a whole cannot be understood; nothing in it was changed."""
+
+
+class CorruptEntryError(BackendError):
+    """One entry cannot be understood; a lookup takes it for a miss."""
+
+
+class NewerSchemaError(BackendError):
+    """A newer symcache wrote this; it is neither read nor overwritten."""
+
+
+class ProviderError(SymcacheError):
+    """The provider was asked and gave no verdict.
+
+    Args:
+        message: What to show.
+        code: The provider's own code for what happened, as it wrote it.
+        retry_after: Seconds after which asking again makes sense, when the provider said so.
+    """
+
+    def __init__(self, message: str, *, code: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after = retry_after
+
+
+class ProviderUnavailableError(ProviderError):
+    """The provider cannot be reached, or is itself cut off from its market."""
+
+
+class ProviderTimeoutError(ProviderError):
+    """The provider did not answer in time."""
+
+
+class ProviderPacingError(ProviderError):
+    """The provider was asked more often than it allows."""
+
+
+class ProviderPermissionError(ProviderError):
+    """The provider does not let this account see the answer."""
+
+
+class LoadCancelledError(SymcacheError):
+    """A load was told to stop; what it had saved stays saved."""

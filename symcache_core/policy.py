@@ -1,0 +1,202 @@
+"""When an entry is fresh and how long an answer lives: pure functions of entry, time and policy.
+
+The words are those of RFC 5861 (stale-if-error) and RFC 2308 (negative caching). All times are in seconds; moments
+count from the epoch.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from enum import StrEnum
+
+from .models import CachedSymbolInfo, Part, ProviderAnswer, ValidationResult
+
+ANY_TIMEFRAME = "*"
+"""The part that stands for every timeframe whose own is not known."""
+
+CLOCK_TOLERANCE = 60.0
+"""How far in the future a stamp may lie before its age counts as unknown: clocks of one fleet differ a little."""
+
+SECOND_OPINION_AFTER = 600.0
+"""How long after a first contradiction a valid symbol may be declared invalid."""
+
+
+class Freshness(StrEnum):
+    """What an entry is good for."""
+
+    FRESH = "fresh"
+    REFRESH_AHEAD = "refresh-ahead"
+    STALE = "stale"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How long answers live and how long to wait for one; see the settings of the same names."""
+
+    ttl: float = 30 * 86400.0
+    negative_ttl: float = 3600.0
+    negative_ttl_max: float = 86400.0
+    unconfirmed_ttl: float = 300.0
+    refresh_ahead: float = 0.9
+    stale_if_error: float = 7 * 86400.0
+    retry_throttle: float = 30.0
+    soft_timeout: float = 2.0
+    timeout: float = 60.0
+    jitter: float = 0.05
+
+
+def freshness(info: CachedSymbolInfo, now: float, policy: Policy) -> Freshness:
+    """What a verdict is good for at a moment.
+
+    A verdict from the future (a clock was set back) has an unknown age and is never fresh. A negative that may be a
+    disguised failure is never served past its life.
+    """
+    age = now - info.cached_at
+    if age < -CLOCK_TOLERANCE:
+        return Freshness.STALE if info.confirmed else Freshness.EXPIRED
+    if age < info.ttl_seconds:
+        return Freshness.FRESH if now < refresh_at(info, policy) else Freshness.REFRESH_AHEAD
+    servable = info.confirmed and age < info.ttl_seconds + policy.stale_if_error
+    return Freshness.STALE if servable else Freshness.EXPIRED
+
+
+def missing(info: CachedSymbolInfo, timeframes: Iterable[str], now: float) -> tuple[str, ...]:
+    """Those of the timeframes about which an entry knows nothing fresh; none are missing of an invalid symbol."""
+    if not info.validation_result.is_valid:
+        return ()
+    return tuple(name for name in timeframes if not _is_fresh(_part(info, name), now))
+
+
+def unknown(info: CachedSymbolInfo, timeframes: Iterable[str]) -> tuple[str, ...]:
+    """Those of the timeframes about which an entry says nothing, not even something old."""
+    if not info.validation_result.is_valid:
+        return ()
+    return tuple(name for name in timeframes if _part(info, name) is None)
+
+
+def fresh_until(info: CachedSymbolInfo, timeframes: Iterable[str]) -> float:
+    """The moment until which an entry answers for these timeframes; zero if it knows nothing of one of them."""
+    ends = [info.cached_at + info.ttl_seconds]
+    if info.validation_result.is_valid:
+        for name in timeframes:
+            part = _part(info, name)
+            ends.append(part.asked_at + part.ttl_seconds if part else 0.0)
+    return min(ends)
+
+
+def answers(info: CachedSymbolInfo, timeframes: Iterable[str], now: float) -> bool:
+    """Whether an entry is fresh and knows these timeframes."""
+    return -CLOCK_TOLERANCE <= now - info.cached_at < info.ttl_seconds and not missing(info, timeframes, now)
+
+
+def refresh_at(info: CachedSymbolInfo, policy: Policy) -> float:
+    """The moment from which a hit asks the provider in the background."""
+    return info.cached_at + info.ttl_seconds * policy.refresh_ahead
+
+
+def keep_until(info: CachedSymbolInfo, policy: Policy) -> float:
+    """The moment after which nothing in an entry can serve, not even an outage."""
+    ends = [info.cached_at + info.ttl_seconds, *(part.asked_at + part.ttl_seconds for part in info.parts.values())]
+    return max(ends) + policy.stale_if_error
+
+
+def merge(
+    old: CachedSymbolInfo | None, answer: ProviderAnswer, asked: Iterable[str], key: str, now: float, policy: Policy
+) -> CachedSymbolInfo:
+    """The entry that an answer makes of what was known.
+
+    A timeframe that was not asked for keeps its part and its age. A valid symbol is declared invalid only by a second
+    answer, ten minutes or more after the first.
+
+    Args:
+        old: What was known, if anything.
+        answer: What the provider said.
+        asked: The timeframes that it was asked for.
+        key: The storage key, from whose hash the jitter comes.
+        now: The moment of the answer.
+        policy: How long answers live.
+    """
+    if old is not None and old.validation_result.is_valid and not answer.result.is_valid:
+        doubted = old.suspect_since
+        if doubted is None or now - doubted < SECOND_OPINION_AFTER:
+            since = now if doubted is None else doubted
+            return old.model_copy(
+                update={"suspect_since": since, "cached_at": now, "ttl_seconds": since + SECOND_OPINION_AFTER - now}
+            )
+    return (
+        _valid(old, answer, asked, key, now, policy)
+        if answer.result.is_valid
+        else _invalid(old, answer, key, now, policy)
+    )
+
+
+def _valid(
+    old: CachedSymbolInfo | None, answer: ProviderAnswer, asked: Iterable[str], key: str, now: float, policy: Policy
+) -> CachedSymbolInfo:
+    result, ttl = answer.result, _jittered(policy.ttl, key, policy)
+    if (end := _ends_at(answer)) is not None:
+        ttl = min(ttl, max(end - now, policy.unconfirmed_ttl))
+    told = dict(result.head_timestamps or {})
+    if answer.one_head_timestamp and told:
+        told[ANY_TIMEFRAME] = next(iter(told.values()))
+    parts = dict(old.parts) if old is not None else {}
+    parts |= {name: Part(head_timestamp=None, asked_at=now, ttl_seconds=policy.unconfirmed_ttl) for name in asked}
+    for name, stamp in told.items():
+        life = ttl if stamp is not None else min(ttl, policy.negative_ttl_max)
+        parts[name] = Part(head_timestamp=stamp, asked_at=now, ttl_seconds=life)
+    stamps = {name: part.head_timestamp for name, part in parts.items() if name != ANY_TIMEFRAME}
+    contract = result.contract_info or (old.validation_result.contract_info if old is not None else None)
+    return CachedSymbolInfo(
+        validation_result=ValidationResult.model_validate(
+            {**dict(result), "head_timestamps": stamps or result.head_timestamps, "contract_info": contract}
+        ),
+        cached_at=now,
+        ttl_seconds=ttl,
+        parts=parts,
+        provenance=answer.provenance,
+    )
+
+
+def _invalid(
+    old: CachedSymbolInfo | None, answer: ProviderAnswer, key: str, now: float, policy: Policy
+) -> CachedSymbolInfo:
+    repeats = 0
+    if answer.confirmed and old is not None and old.confirmed and not old.validation_result.is_valid:
+        repeats = old.repeats + 1
+    # Doubling past 2 ** 32 lives has long reached any maximum, and would overflow a float in the end.
+    doubled = min(policy.negative_ttl * 2 ** min(repeats, 32), max(policy.negative_ttl_max, policy.negative_ttl))
+    ttl = doubled if answer.confirmed else policy.unconfirmed_ttl
+    return CachedSymbolInfo(
+        validation_result=answer.result,
+        cached_at=now,
+        ttl_seconds=_jittered(ttl, key, policy),
+        confirmed=answer.confirmed,
+        provenance=answer.provenance,
+        repeats=repeats,
+    )
+
+
+def _part(info: CachedSymbolInfo, timeframe: str) -> Part | None:
+    return info.parts.get(timeframe) or info.parts.get(ANY_TIMEFRAME)
+
+
+def _is_fresh(part: Part | None, now: float) -> bool:
+    return part is not None and -CLOCK_TOLERANCE <= now - part.asked_at < part.ttl_seconds
+
+
+def _ends_at(answer: ProviderAnswer) -> float | None:
+    if answer.valid_until is not None:
+        return answer.valid_until
+    contract = answer.result.contract_info
+    if contract is None or contract.last_trade_date is None:
+        return None
+    return datetime.combine(contract.last_trade_date + timedelta(days=1), time(), UTC).timestamp()
+
+
+def _jittered(ttl: float, key: str, policy: Policy) -> float:
+    """Shorten a life by a share that depends on the key alone, so that what was stored at once does not end at once."""
+    return ttl * (1 - policy.jitter * zlib.crc32(key.encode()) / 2**32)

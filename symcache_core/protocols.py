@@ -1,0 +1,217 @@
+"""The seams: what a cache, a storage backend and a data provider are to each other.
+
+A backend implements :class:`StorageBackend`, and as many of the small capability protocols below it as its storage
+truly offers; the core looks for them once, on the backend's class, and works without any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from .models import CachedSymbolInfo, CacheStats, Lookup, ProviderAnswer, ValidationResult
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import pandas as pd
+
+Clock = Callable[[], float]
+"""Tells the time in seconds since the epoch."""
+
+Validate = Callable[[str, Sequence[str]], Awaitable[ValidationResult | ProviderAnswer]]
+"""Asks a provider about a symbol and timeframes."""
+
+
+class SymbolCache(Protocol):
+    """All that a data loader sees of the cache."""
+
+    def get(self, symbol: str, timeframes: Iterable[str] = ()) -> CachedSymbolInfo | None:
+        """The entry of a symbol if it is fresh and knows every given timeframe, else ``None``."""
+        ...
+
+    def store(self, symbol: str, answer: ValidationResult | ProviderAnswer) -> CachedSymbolInfo:
+        """Keep a provider's answer, merged with what is already known of other timeframes."""
+        ...
+
+    async def get_or_validate(self, symbol: str, timeframes: Iterable[str], validate: Validate) -> Lookup:
+        """Answer from the cache, or ask the provider once, however many callers are waiting."""
+        ...
+
+    def forget(self, symbol: str) -> bool:
+        """Drop one symbol; tells whether it was there."""
+        ...
+
+    def symbols(self) -> Iterator[str]:
+        """The canonical spelling of every symbol of this provider, in no particular order."""
+        ...
+
+    def clear(self) -> int:
+        """Drop every symbol of this provider; tells how many there were."""
+        ...
+
+    def get_stats(self) -> CacheStats:
+        """What this cache has answered so far, and how many symbols it holds."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the storage; a second call does nothing."""
+        ...
+
+
+class StorageBackend(Protocol):
+    """Bytes under keys. It knows no clock, no policy, no provider and no codec; any thread may call it.
+
+    Keys are any text without lone surrogates, compared character by character. An entry is one line of UTF-8 JSON,
+    given back byte for byte. Every error that comes out is one of :mod:`symcache_core.errors`.
+    """
+
+    def read(self, key: str) -> bytes | None:
+        """The entry under a key."""
+        ...
+
+    def write(self, key: str, entry: bytes, keep_until: float) -> None:
+        """Put an entry under a key, in place of any other; returns once it survives ``kill -9``.
+
+        Args:
+            key: Where.
+            entry: What.
+            keep_until: Seconds since the epoch after which the backend may drop the entry; it need not.
+        """
+        ...
+
+    def delete(self, key: str) -> bool:
+        """Drop the entry under a key; tells whether there was one."""
+        ...
+
+    def keys(self) -> Iterator[str]:
+        """Every key, once each, in any order; others may write meanwhile."""
+        ...
+
+    def clear(self) -> int:
+        """Drop every entry; tells how many there were."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections; a second call does nothing, any other call raises ClosedError."""
+        ...
+
+
+class Lease(Protocol):
+    """The right to be the only one at work on a key."""
+
+    def release(self) -> None:
+        """Give it back, from any thread."""
+        ...
+
+
+@runtime_checkable
+class CanLock(Protocol):
+    """Storage that can tell everyone who shares it that a key is being worked on."""
+
+    def try_lock(self, key: str) -> Lease | None:
+        """Take a key's lease, or ``None`` at once if another thread, process or machine has it.
+
+        A lease is freed when its holder dies.
+        """
+        ...
+
+
+@runtime_checkable
+class CanUpdate(Protocol):
+    """Storage with an atomic read-modify-write."""
+
+    def update(self, key: str, change: Callable[[bytes | None], tuple[bytes, float] | None]) -> None:
+        """Replace an entry by what ``change`` makes of it, with nobody in between.
+
+        Args:
+            key: Where.
+            change: Gets the entry, or ``None``; gives ``(entry, keep_until)``, or ``None`` to leave it as it is. It
+                may be called more than once and must not use the backend.
+        """
+        ...
+
+
+@runtime_checkable
+class CanBatch(Protocol):
+    """Storage for which many keys cost little more than one."""
+
+    def read_many(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        """The entries under those of the keys that have one."""
+        ...
+
+    def write_many(self, entries: Mapping[str, tuple[bytes, float]]) -> None:
+        """Write each ``key: (entry, keep_until)``."""
+        ...
+
+
+@runtime_checkable
+class CanSeeOthers(Protocol):
+    """Storage that can tell cheaply that someone else wrote to it."""
+
+    def generation(self) -> int:
+        """A number that differs from the last one if another process or object has written in between."""
+        ...
+
+
+@runtime_checkable
+class CanCompact(Protocol):
+    """Storage that gathers waste and can be told to drop it."""
+
+    def compact(self) -> None:
+        """Drop what is expired or superseded."""
+        ...
+
+
+@runtime_checkable
+class CanSize(Protocol):
+    """Storage that knows how much room it takes."""
+
+    def size(self) -> int:
+        """Bytes on disk or in memory."""
+        ...
+
+
+class ExternalDataProvider(Protocol):
+    """Where verdicts and bars come from; asynchronous, because it is slow."""
+
+    async def validate_and_get_metadata(
+        self, symbol: str, timeframes: Sequence[str]
+    ) -> ValidationResult | ProviderAnswer:
+        """Ask whether a symbol is valid, which contract it is, and since when each timeframe has data.
+
+        Raises:
+            ProviderError: There is no verdict. An invalid symbol is a verdict, not an error.
+        """
+        ...
+
+    async def fetch_historical_data(
+        self, symbol: str, timeframe: str, start: datetime, end: datetime, instrument_type: str | None = None
+    ) -> pd.DataFrame:
+        """Fetch the bars of one timeframe from ``start`` to ``end``, both included (UTC).
+
+        Returns:
+            A frame with a UTC index in rising order and the columns open, high, low, close, volume.
+
+        Raises:
+            ProviderError: The bars could not be had.
+        """
+        ...
+
+
+@runtime_checkable
+class HasAsOf(Protocol):
+    """A provider with a "now" of its own, such as one that replays history."""
+
+    def as_of(self) -> datetime:
+        """The provider's present (UTC); nothing later exists for it."""
+        ...
+
+
+@runtime_checkable
+class CanClose(Protocol):
+    """A provider that holds a connection or a process."""
+
+    async def aclose(self) -> None:
+        """Let go of it, on the event loop that used it."""
+        ...

@@ -1,0 +1,176 @@
+"""The settings: keyword arguments over environment variables over a TOML file over defaults."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from .errors import ConfigurationError
+
+EMBEDDED = "embedded"
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def parse_duration(value: object) -> object:
+    """Read ``30d``, ``12h``, ``90s``, ``1h30m`` or a number of seconds into seconds.
+
+    >>> parse_duration("12h"), parse_duration("1h30m"), parse_duration(90)
+    (43200.0, 5400.0, 90)
+
+    Raises:
+        ValueError: The text is no duration.
+    """
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower()
+    if re.fullmatch(r"(\d+(\.\d+)?(ms|[smhdw]))+", text):
+        return float(sum(float(n) * _UNITS[unit] for n, _, unit in re.findall(r"(\d+(\.\d+)?)(ms|[smhdw])", text)))
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{value!r} is no duration: write 30d, 12h, 90s, or seconds") from None
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
+"""Seconds, or text such as ``30d``."""
+
+
+class SymcacheSettings(BaseSettings):
+    """Every setting of symcache.
+
+    The file is the one that ``config`` (or ``SYMCACHE_CONFIG``) names, else the nearest ``symcache.toml`` in the
+    working directory or its parents, else the ``[tool.symcache]`` table of the nearest ``pyproject.toml`` that has one.
+    An environment variable is ``SYMCACHE_`` and the setting's name; ``__`` goes a level down
+    (``SYMCACHE_BACKENDS__JSON__PATH``).
+
+    Raises:
+        ConfigurationError: A setting is unknown or wrong; the message names it, and shows no value.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="SYMCACHE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+    )
+
+    config: Path | None = Field(None, description="the TOML file to read")
+    backend: str = Field("json", description="the storage backend, by name")
+    backends: dict[str, dict[str, Any]] = Field({}, repr=False, description="the options of each backend")
+    plugins: tuple[str, ...] = Field((), description="modules that register backends without being packaged")
+    provider: str = Field("", pattern=r"^([a-z][a-z0-9_-]*)?$", description="whose answers these are: replay, ib, ...")
+    host_service_url: str = Field(EMBEDDED, description="the host service's URL, or 'embedded' to start one")
+    host_token: SecretStr | None = Field(None, description="the bearer token of a host service that asks for one")
+    ttl: Duration = Field(30 * 86400, description="life of a valid verdict")
+    negative_ttl: Duration = Field(3600, description="life of a confirmed negative, doubled on each repeat")
+    negative_ttl_max: Duration = Field(86400, description="where that doubling ends")
+    unconfirmed_ttl: Duration = Field(300, description="life of a negative that may be a disguised failure")
+    refresh_ahead: float = Field(0.9, gt=0, le=1, description="the share of its life after which a hit refreshes it")
+    stale_if_error: Duration = Field(7 * 86400, description="how long past its life an entry bridges an outage")
+    retry_throttle: Duration = Field(30, description="how long a failed provider is left alone while stale answers do")
+    soft_timeout: Duration = Field(
+        2, description="how long a lookup waits for the provider when a stale answer is there"
+    )
+    timeout: Duration = Field(60, gt=0, description="how long a lookup waits for the provider")
+    jitter: float = Field(
+        0.05, ge=0, lt=1, description="how much a life is shortened at most, so that not all end at once"
+    )
+    near_cache_size: int = Field(10_000, ge=0, description="entries kept decoded in this process")
+    near_cache_age: Duration = Field(5, description="how long such a one is trusted without a look at the storage")
+    data_dir: Path = Field(Path("data"), description="where files go that no other setting places")
+
+    _base_dir: Path = PrivateAttr(default_factory=Path.cwd)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigurationError(explain(error, "setting", list(type(self).model_fields))) from None
+        if self.config is not None:
+            self._base_dir = self.config.parent
+        object.__setattr__(self, "data_dir", self._base_dir / self.data_dir.expanduser())
+        if not self.provider:
+            object.__setattr__(self, "provider", "replay" if self.host_service_url == EMBEDDED else "ib")
+
+    @property
+    def base_dir(self) -> Path:
+        """What a relative path in the settings is relative to."""
+        return self._base_dir
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The order of precedence; the file comes last because the others may name it."""
+        return init_settings, env_settings, _ConfigFile(settings_cls)
+
+
+class _ConfigFile(PydanticBaseSettingsSource):
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        named = self.current_state.get("config")
+        if named is None:
+            return _discover(Path.cwd())
+        path = Path(named).expanduser().absolute()
+        table = _read_toml(path)
+        if path.name == "pyproject.toml":
+            table = table.get("tool", {}).get("symcache", {})
+        return {**table, "config": path}
+
+
+def _discover(start: Path) -> dict[str, Any]:
+    for folder in (start, *start.parents):
+        if (path := folder / "symcache.toml").is_file():
+            return {**_read_toml(path), "config": path}
+        if (path := folder / "pyproject.toml").is_file():
+            table = _read_toml(path).get("tool", {}).get("symcache")
+            if table is not None:
+                return {**table, "config": path}
+    return {}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"config file {path} cannot be read: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"config file {path} is not TOML: {error}") from None
+
+
+def explain(error: ValidationError, what: str, known: Sequence[str]) -> str:
+    """Say in one line a problem what is wrong with the given settings, without their values.
+
+    Args:
+        error: What pydantic found.
+        what: What one of them is called, such as "setting".
+        known: The names there are, for a suggestion.
+    """
+    lines = []
+    for problem in error.errors(include_input=False, include_context=False, include_url=False):
+        name = ".".join(map(str, problem["loc"]))
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
+            lines.append(f"unknown {what} {name!r}; {hint}")
+        else:
+            lines.append(f"{what} {name!r}: {problem['msg'].removeprefix('Value error, ')}")
+    return "; ".join(lines)

@@ -1,0 +1,140 @@
+"""Single flight: of all who want one thing at the same time, one fetches it; tasks, event loops and threads alike."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class _AbandonedError(Exception):
+    """The loop that carried a flight is gone; whoever still waits leads a new one."""
+
+
+class _Flight(Generic[T]):
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.task = self.loop.create_task(work())
+        self.landed: Future[T] = Future()
+        self.aboard = 0
+
+
+class SingleFlight(Generic[T]):
+    """Runs one piece of work for each key at a time, and gives its outcome to everyone who asks meanwhile.
+
+    The work is a task of its own on the event loop of whoever came first. Cancelling one waiter never touches the
+    others; when the last one leaves, the work is cancelled. If the loop that carries it ends first, a waiter on another
+    loop leads anew.
+
+    Args:
+        patience: Seconds after which a waiter on another loop looks whether the carrying loop still runs.
+    """
+
+    def __init__(self, patience: float = 0.25) -> None:
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._flights: dict[str, _Flight[T]] = {}
+
+    async def run(
+        self, key: str, work: Callable[[], Coroutine[Any, Any, T]], *, soft_timeout: float | None = None
+    ) -> tuple[T, bool]:
+        """The outcome of the work under a key, and whether this caller started it.
+
+        Args:
+            key: What callers share.
+            work: What to do if nobody does it yet.
+            soft_timeout: Seconds after which this caller goes away; the work then goes on without it.
+
+        Raises:
+            TimeoutError: The soft timeout passed.
+            Exception: Whatever the work raised, the same for everyone.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if soft_timeout is None else loop.time() + soft_timeout
+        while True:
+            flight, led = self._board(key, work)
+            keeps_seat = False
+            try:
+                if not await self._landed(flight, deadline):
+                    keeps_seat = True
+                    raise TimeoutError(f"no outcome within {soft_timeout} s")
+                return flight.landed.result(), led
+            except _AbandonedError:
+                continue
+            finally:
+                if not keeps_seat:
+                    self._leave(key, flight)
+
+    def start(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> bool:
+        """Begin the work on the running loop with nobody waiting; False if it is under way already."""
+        return self._board(key, work)[1]
+
+    async def drain(self, timeout: float) -> None:
+        """Wait for the flights of the running loop, and cancel what is not done in time (seconds)."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            tasks = {flight.task for flight in self._flights.values() if flight.loop is loop}
+        if tasks:
+            _done, late = await asyncio.wait(tasks, timeout=timeout)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    def _board(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[_Flight[T], bool]:
+        with self._lock:
+            flight = self._flights.get(key)
+            led = flight is None or flight.loop.is_closed()
+            if flight is None or led:
+                flight = self._flights[key] = _Flight(work)
+                flight.task.add_done_callback(partial(self._land, key, flight))
+            flight.aboard += 1
+            return flight, led
+
+    def _leave(self, key: str, flight: _Flight[T]) -> None:
+        with self._lock:
+            flight.aboard -= 1
+            if flight.aboard or flight.landed.done():
+                return
+            self._forget(key, flight)
+        with suppress(RuntimeError):  # its loop has closed: nothing is left to cancel
+            flight.loop.call_soon_threadsafe(flight.task.cancel)
+
+    def _land(self, key: str, flight: _Flight[T], _task: asyncio.Task[T]) -> None:
+        with self._lock:
+            self._forget(key, flight)
+        if flight.task.cancelled():
+            flight.landed.set_exception(_AbandonedError())
+        elif (error := flight.task.exception()) is not None:
+            flight.landed.set_exception(error)
+        else:
+            flight.landed.set_result(flight.task.result())
+
+    def _forget(self, key: str, flight: _Flight[T]) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+
+    async def _landed(self, flight: _Flight[T], deadline: float | None) -> bool:
+        loop = asyncio.get_running_loop()
+        woken = loop.create_future()
+
+        def wake(_landed: Future[T]) -> None:
+            with suppress(RuntimeError):  # this waiter's loop has closed: nobody is left to wake
+                loop.call_soon_threadsafe(lambda: None if woken.done() else woken.set_result(None))
+
+        flight.landed.add_done_callback(wake)
+        while not flight.landed.done():
+            if flight.loop.is_closed():
+                raise _AbandonedError
+            limits = [] if flight.loop is loop else [self._patience]
+            if deadline is not None:
+                limits.append(deadline - loop.time())
+                if limits[-1] <= 0:
+                    return False
+            await asyncio.wait({woken}, timeout=min(limits, default=None))
+        return True

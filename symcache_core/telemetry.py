@@ -1,0 +1,99 @@
+"""Counts what lookups do, and keeps the sums in the storage so that every process's figures add up."""
+
+from __future__ import annotations
+
+import logging
+
+from pydantic import BaseModel, ValidationError
+
+from .errors import BackendError
+from .models import Counters
+from .protocols import CanUpdate, Clock, StorageBackend
+
+log = logging.getLogger("symcache")
+
+FLUSH_EVERY = 60.0
+"""Seconds after which counts are added to the stored sums."""
+
+_FOREVER = 253402300799.0  # the last second of the year 9999
+
+
+def new_tally() -> dict[str, int]:
+    """This process's running counts, one for each field of :class:`~symcache_core.models.Counters`.
+
+    A plain ``tally[name] += 1`` suffices between threads: CPython changes threads only at calls and loops.
+    """
+    return dict.fromkeys(Counters.model_fields, 0)
+
+
+class _Record(BaseModel):
+    since: float
+    counters: Counters
+
+
+class SharedCounters:
+    """The sums over every process, stored beside the entries of one provider.
+
+    Args:
+        backend: Where.
+        provider: Whose lookups are counted.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(self, backend: StorageBackend, provider: str, clock: Clock) -> None:
+        self._backend = backend
+        self._key = f"@counters|{provider}"
+        self._clock = clock
+        self._flushed = Counters()
+        self._due = clock() + FLUSH_EVERY
+
+    def is_due(self) -> bool:
+        """Whether counts have waited long enough to be stored."""
+        return self._clock() >= self._due
+
+    def flush(self, counters: Counters) -> None:
+        """Add what has been counted since the last time to the stored sums.
+
+        Args:
+            counters: This process's counts from its start.
+
+        Raises:
+            BackendError: They could not be stored; the next flush includes them.
+        """
+        self._due = self._clock() + FLUSH_EVERY
+        news = _difference(counters, self._flushed)
+        if not any(news.model_dump(exclude={"hit_ratio"}).values()):
+            return
+        now = self._clock()
+
+        def add(line: bytes | None) -> tuple[bytes, float]:
+            record = _parse(line) or _Record(since=now, counters=Counters())
+            total = _Record(since=record.since, counters=record.counters + news)
+            return total.model_dump_json().encode(), _FOREVER
+
+        if isinstance(self._backend, CanUpdate):
+            self._backend.update(self._key, add)
+        else:
+            self._backend.write(self._key, *add(self._backend.read(self._key)))
+        self._flushed = counters
+
+    def totals(self, counters: Counters) -> tuple[Counters, float | None]:
+        """The sums over every process, this one's newest counts included, and since when they are kept."""
+        try:
+            record = _parse(self._backend.read(self._key))
+        except BackendError as error:
+            log.warning("symbol cache counters cannot be read: %s", error)
+            record = None
+        news = _difference(counters, self._flushed)
+        return (news, None) if record is None else (record.counters + news, record.since)
+
+
+def _difference(new: Counters, old: Counters) -> Counters:
+    return Counters(**{name: getattr(new, name) - getattr(old, name) for name in Counters.model_fields})
+
+
+def _parse(line: bytes | None) -> _Record | None:
+    try:
+        return None if line is None else _Record.model_validate_json(line)
+    except ValidationError:
+        return None
