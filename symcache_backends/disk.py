@@ -44,10 +44,8 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         return key, True
 
     def get(self, key: Any, raw: bool) -> Any:
-        """Give a key back, if it is text."""
-        if not raw or not isinstance(key, str):
-            raise CorruptEntryError("a row of the diskcache folder has a key that is not plain text; refused")
-        return key
+        """Give a key back if it is text, else ``None``."""
+        return key if raw and isinstance(key, str) else None
 
     def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> Any:
         """Store bytes, in the database or, when long, in a file."""
@@ -117,7 +115,7 @@ class DiskBackend:
     def keys(self) -> Iterator[str]:
         """Every key there is at this moment."""
         with self._mapped():
-            return iter(list(self._cache.iterkeys()))
+            return iter([key for key in self._cache.iterkeys() if key is not None])
 
     def clear(self) -> int:
         """Drop every entry."""

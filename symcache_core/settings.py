@@ -98,6 +98,7 @@ class SymcacheSettings(BaseSettings):
         except ValidationError as error:
             raise ConfigurationError(explain(error, "setting", list(type(self).model_fields))) from None
         if self.config is not None:
+            object.__setattr__(self, "config", self.config.expanduser().absolute())
             self._base_dir = self.config.parent
         object.__setattr__(self, "data_dir", self._base_dir / self.data_dir.expanduser())
         if not self.provider:

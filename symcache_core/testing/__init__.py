@@ -1,0 +1,10 @@
+"""The contract suites: subclass one, name a backend, give its settings, and know whether it is right."""
+
+import pytest
+
+pytest.register_assert_rewrite(f"{__name__}.backend_contract", f"{__name__}.symbol_cache_contract")
+
+from .backend_contract import BackendContract  # noqa: E402  # after the asserts are registered to explain themselves
+from .symbol_cache_contract import SymbolCacheContract  # noqa: E402  # likewise
+
+__all__ = ["BackendContract", "SymbolCacheContract"]

@@ -1,0 +1,113 @@
+"""An entry survives its line of JSON, and nothing else passes for one."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from symcache_core import codec
+from symcache_core.errors import CorruptEntryError, InvalidSymbolError, NewerSchemaError
+from symcache_core.models import CachedSymbolInfo, ContractInfo, Part, Provenance, ValidationResult
+
+KEY = "ib||AAPL||"
+INFO = CachedSymbolInfo(
+    validation_result=ValidationResult(
+        is_valid=True,
+        symbol="AAPL",
+        contract_info=ContractInfo(symbol="AAPL", exchange="NASDAQ", contract={"conId": 265598, "deep": {"list": [1]}}),
+        head_timestamps={"1d": "1980-12-12T14:30:00+00:00", "1w": None},
+    ),
+    cached_at=1793000000.25,
+    ttl_seconds=2592000.0,
+    parts={"1d": Part(head_timestamp="1980-12-12T14:30:00+00:00", asked_at=1793000000.25, ttl_seconds=2592000.0)},
+    provenance=Provenance(provider="ib", code="0"),
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.text(), st.dictionaries(st.text(), JSON, max_size=4), st.floats(0, 4e9), st.booleans())
+def test_any_entry_survives_its_line(message, details, moment, confirmed):
+    info = CachedSymbolInfo(
+        validation_result=ValidationResult(
+            is_valid=True, symbol="A", error_message=message, contract_info=ContractInfo(details=details)
+        ),
+        cached_at=moment,
+        ttl_seconds=1.5,
+        parts={"1d": Part(head_timestamp=None, asked_at=moment, ttl_seconds=1.0)},
+        confirmed=confirmed,
+    )
+    line = codec.encode(KEY, info)
+    assert b"\n" not in line
+    assert codec.decode(KEY, line) == info
+    assert json.loads(line)["v"] == 1
+
+
+def test_no_flipped_bit_passes_for_another_value():
+    line = codec.encode(KEY, INFO)
+    for position in range(len(line) * 8):
+        flipped = bytearray(line)
+        flipped[position // 8] ^= 1 << position % 8
+        with pytest.raises((CorruptEntryError, NewerSchemaError)):
+            codec.decode(KEY, bytes(flipped))
+
+
+def test_no_cut_line_passes():
+    line = codec.encode(KEY, INFO)
+    for end in range(len(line)):
+        with pytest.raises(CorruptEntryError):
+            codec.decode(KEY, line[:end])
+
+
+def test_an_entry_does_not_pass_under_another_key():
+    with pytest.raises(CorruptEntryError, match="checksum"):
+        codec.decode("ib||MSFT||", codec.encode(KEY, INFO))
+
+
+def test_an_entry_of_a_newer_schema_is_known_as_such(monkeypatch):
+    monkeypatch.setattr(codec, "SCHEMA_VERSION", 2)
+    line = codec.encode(KEY, INFO)
+    monkeypatch.undo()
+    with pytest.raises(NewerSchemaError, match="schema 2"):
+        codec.decode(KEY, line)
+
+
+def unversioned(**changes):
+    result = {
+        "is_valid": True,
+        "symbol": "AAPL",
+        "error_message": None,
+        "contract_info": {"symbol": "AAPL", "asset_type": "STK", "exchange": "NASDAQ", "conId": 265598},
+        "head_timestamps": {"1h": "1980-12-12T14:30:00+00:00", "1d": None},
+        "suggested_symbol": None,
+    }
+    return {"validation_result": {**result, **changes}, "cached_at": 1793000000.0, "ttl_seconds": 2592000}
+
+
+def test_an_unversioned_entry_belongs_to_ib_and_keeps_its_age():
+    key, line, since = codec.adopt("aapl", unversioned())
+    info = codec.decode(key, line)
+    assert (key, since, info.cached_at, info.ttl_seconds) == (KEY, 1793000000.0, 1793000000.0, 2592000)
+    assert info.provenance.provider == "ib"
+    assert info.validation_result.contract_info.details == {"conId": 265598}
+    assert set(info.parts) == {"1h"}, "a null head timestamp was not asked for"
+
+
+def test_an_unversioned_negative_proves_nothing():
+    key, line, _ = codec.adopt("AAPL", unversioned(is_valid=False, head_timestamps=None))
+    info = codec.decode(key, line)
+    assert not info.confirmed
+    assert info.ttl_seconds == 300
+
+
+@pytest.mark.parametrize("value", [{}, {"validation_result": 1}, {**unversioned(), "cached_at": "soon"}])
+def test_what_is_no_unversioned_entry_is_refused(value):
+    with pytest.raises(CorruptEntryError, match="AAPL"):
+        codec.adopt("AAPL", value)
+    with pytest.raises(InvalidSymbolError):
+        codec.adopt("", unversioned())

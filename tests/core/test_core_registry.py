@@ -1,0 +1,168 @@
+"""Plug-ins are found through entry points; a broken one is reported and hurts nobody."""
+
+import subprocess
+import sys
+
+import pytest
+
+from symcache_core.errors import ConfigurationError, DuplicateBackendError, UnknownBackendError
+from symcache_core.plugin import Backend
+from symcache_core.registry import Registry
+
+WORKING = """
+from pydantic import BaseModel
+from symcache_core import Backend, hookimpl
+from symcache_backends.memory import MemoryBackend, MemorySettings
+
+@hookimpl
+def symcache_backends():
+    yield Backend(name="{name}", settings=MemorySettings, open=MemoryBackend)
+"""
+
+BROKEN = {
+    "raises on import": ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
+    "exits on import": ("import sys; sys.exit(3)", "SystemExit"),
+    "is missing a module": ("import no_such_module_here", "no_such_module_here"),
+    "hook raises": (
+        "from symcache_core import hookimpl\n@hookimpl\ndef symcache_backends():\n    raise KeyError('x')",
+        "KeyError",
+    ),
+    "hook is mistyped": (
+        "from symcache_core import hookimpl\n@hookimpl\ndef symcache_backend():\n    return []",
+        "unknown hook 'symcache_backend'",
+    ),
+    "hook takes an argument": (
+        "from symcache_core import hookimpl\n@hookimpl\ndef symcache_backends(extra):\n    return []",
+        "extra",
+    ),
+    "has no hook": ("x = 1", "implements no hook"),
+    "gives no backend": (
+        "from symcache_core import hookimpl\n@hookimpl\ndef symcache_backends():\n    return ['third']",
+        "gives a str, not a Backend",
+    ),
+    "gives None": (
+        "from symcache_core import hookimpl\n@hookimpl\ndef symcache_backends():\n    return None",
+        "gives no backend 'third'",
+    ),
+    "gives another name": (WORKING.format(name="fourth"), "gives no backend 'third'"),
+    "bad name": (WORKING.format(name="Third!"), "use lower-case letters"),
+    "is too new": (WORKING.format(name="third").replace("open=", "api=2, open="), "plug-in interface 2"),
+}
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Install a distribution as importlib.metadata sees one: a module, and its entry point beside it."""
+    site = tmp_path / "site-packages"
+    monkeypatch.syspath_prepend(str(site))
+    installed = []
+
+    def install(name, module, source, distribution=None):
+        distribution = distribution or f"symcache-{name}"
+        info = site / f"{distribution.replace('-', '_')}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[symcache]\n{name} = {module}\n")
+        (site / f"{module}.py").write_text(source)
+        installed.append(module)
+
+    yield install
+    for module in installed:
+        sys.modules.pop(module, None)
+
+
+def test_our_own_backends_come_through_entry_points_like_anyones():
+    reports = {report.name: report for report in Registry().reports()}
+    assert {"memory", "json", "diskcache"} <= set(reports)
+    for name in ("memory", "json", "diskcache"):
+        assert reports[name].error is None
+        assert [backend.name for backend in reports[name].backends] == [name]
+        assert reports[name].source.startswith("symcache ")
+
+
+def test_a_third_partys_backend_is_there_by_name(install, tmp_path):
+    install("third", "third_plugin", WORKING.format(name="third"))
+    registry = Registry()
+    assert "third" in registry.names()
+    store = registry.open("third", {"max_entries": 5}, base_dir=tmp_path, data_dir=tmp_path)
+    store.write("key", b"{}", 4e9)
+    assert store.read("key") == b"{}"
+
+
+@pytest.mark.parametrize(("source", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_plugin_is_reported_and_hurts_nobody(install, tmp_path, source, message):
+    install("third", "third_plugin", source)
+    reports = {report.name: report for report in Registry().reports()}
+    assert message in reports["third"].error
+    assert reports["third"].source == "symcache-third 1.0"
+    assert all(report.error is None for name, report in reports.items() if name != "third")
+    with pytest.raises(ConfigurationError, match="third"):
+        Registry().backend("third")
+    sys.modules.pop("third_plugin", None)
+    Registry().open("memory", {}, base_dir=tmp_path, data_dir=tmp_path).close()
+
+
+def test_nobody_shadows_a_backend_that_comes_with_symcache(install, tmp_path):
+    install("json", "aaa_plugin", WORKING.format(name="json"), distribution="aaa-json")
+    by_source = {report.source: report for report in Registry().reports() if report.name == "json"}
+    assert "already provided by symcache" in by_source["aaa-json 1.0"].error
+    assert Registry().backend("json").settings.__module__ == "symcache_backends.json_file"
+
+
+def test_of_two_that_claim_a_name_the_second_is_refused(install):
+    install("third", "third_plugin_a", WORKING.format(name="third"), distribution="a-third")
+    install("third", "third_plugin_b", WORKING.format(name="third"), distribution="b-third")
+    by_source = {report.source: report for report in Registry().reports() if report.name == "third"}
+    assert by_source["a-third 1.0"].error is None
+    assert "DuplicateBackendError" in by_source["b-third 1.0"].error
+
+
+def test_a_setting_registers_a_module_without_packaging(tmp_path, monkeypatch):
+    (tmp_path / "my_program_backend.py").write_text(WORKING.format(name="mine"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = Registry(["my_program_backend"])
+    assert "mine" in registry.names()
+    assert isinstance(registry.backend("mine"), Backend)
+    assert [report.source for report in registry.reports() if report.name == "my_program_backend"] == [
+        "setting 'plugins'"
+    ]
+
+
+def test_a_setting_cannot_claim_an_installed_name(tmp_path, monkeypatch):
+    (tmp_path / "my_other_memory.py").write_text(WORKING.format(name="memory"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(DuplicateBackendError, match="my_other_memory"):
+        Registry(["my_other_memory"]).backend("memory")
+    Registry(["my_other_memory"]).backend("json")
+
+
+def test_an_unknown_name_lists_the_installed_ones_and_suggests_the_nearest():
+    with pytest.raises(UnknownBackendError, match=r"no backend 'jsn'; installed: diskcache, json, memory.*'json'"):
+        Registry().backend("jsn")
+
+
+def test_a_broken_module_of_the_setting_is_named_when_the_backend_is_not_found():
+    with pytest.raises(ConfigurationError, match="no_such_plugin_module"):
+        Registry(["no_such_plugin_module"]).backend("mine")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pth": "x"}, "unknown setting 'backends.json.pth'; did you mean 'path'"),
+        ({"fsync": "sometimes"}, "setting 'fsync'"),
+    ],
+)
+def test_a_wrong_option_is_named(tmp_path, options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Registry().open("json", options, base_dir=tmp_path, data_dir=tmp_path)
+
+
+def test_opening_one_backend_imports_no_other(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from symcache_core.registry import Registry\n"
+        "Registry().open('memory', {}, base_dir=Path('.'), data_dir=Path('.'))\n"
+        "print([m for m in ('diskcache', 'symcache_backends.disk', 'symcache_backends.json_file') if m in sys.modules])"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"
