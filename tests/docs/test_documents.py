@@ -1,0 +1,70 @@
+"""What the documents show is what happens: their examples run, their tables are complete, their links lead somewhere."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from symcache_core import SymcacheSettings
+from symcache_core.registry import Registry
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+pytestmark = pytest.mark.skipif(not DOCUMENTS[0].exists(), reason="the documents are not part of the wheel")
+
+README = DOCUMENTS[0].read_text() if DOCUMENTS[0].exists() else ""
+EXAMPLES = re.findall(r"```python\n(.*?)```\n+```text\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize(("code", "output"), EXAMPLES, ids=["data manager", "cache alone"])
+def test_an_example_prints_what_the_readme_says(code, output, tmp_path):
+    script = tmp_path / "example.py"
+    script.write_text(code)
+    environment = {"PATH": "/usr/bin:/bin", "SYMCACHE_HOST_LATENCY": "0"}
+    run = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.stdout == output, run.stderr
+
+
+def test_the_example_of_a_configuration_is_one(tmp_path):
+    (example,) = [text for text in re.findall(r"```toml\n(.*?)```", README, re.DOTALL) if "backend =" in text]
+    path = tmp_path / "symcache.toml"
+    path.write_text(example)
+    settings = SymcacheSettings(config=path)
+    assert settings.backend == tomllib.loads(example)["backend"]
+    Registry().backend(settings.backend).settings.model_validate(settings.backends["diskcache"])
+
+
+def test_every_setting_and_option_is_documented():
+    documented = (ROOT / "docs" / "settings.md").read_text()
+    for name, field in SymcacheSettings.model_fields.items():
+        assert re.search(rf"^\| `{name}` \|.*\| {re.escape(field.description)} \|$", documented, re.MULTILINE), name
+    for report in Registry().reports():
+        for backend in report.backends:
+            for name, field in backend.settings.model_fields.items():
+                row = rf"^\| `{backend.name}` \| `{name}` \|.*\| {re.escape(field.description)} \|$"
+                assert re.search(row, documented, re.MULTILINE), (backend.name, name)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+        assert target.startswith("https://") or (document.parent / target).exists(), target
+
+
+def test_the_tree_in_the_architecture_is_the_tree():
+    drawn = re.findall(r"^    (\w+)(?:\.py|/) ", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
+    built = {path.stem for path in (ROOT / "symcache_core").iterdir() if path.stem not in ("__init__", "__pycache__", "py")}
+    assert set(drawn) == built
+
+
+def test_the_readme_s_test_command_is_what_ci_runs():
+    ci = (ROOT / ".ci" / "run").read_text()
+    command = next(line for line in README.splitlines() if "bin/tox" in line)
+    for step in command.split(" && "):
+        assert all(word in ci for word in step.split()), step
