@@ -311,7 +311,7 @@ class PolicyCache:
             self._tally["provider_errors"] += 1
             if isinstance(error, _OUTAGE):
                 self._outage = (self._clock() + self._policy.retry_throttle, error)
-            log.warning("symbol cache provider error %s: %s", spelling, error)
+            log.info("symbol cache provider error %s: %s", spelling, error)
             raise
         self._outage = None
         return answer
