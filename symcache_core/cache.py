@@ -143,7 +143,7 @@ class PolicyCache:
         wanted, now = _names(timeframes), self._clock()
         slot = self._trusted(symbol, wanted, now)
         if slot is not None and now < rules.refresh_at(slot.info, self._policy):
-            return self._answer(symbol, Outcome.HIT, slot.info, now)
+            return self._answer(symbol, Outcome.HIT, slot.info, now, wanted)
         instrument = Instrument.parse(symbol)
         key = instrument.key(self._provider)
         ask = partial(self._ask, symbol, key, str(instrument), wanted, validate)
@@ -154,7 +154,7 @@ class PolicyCache:
             if info is not None and rules.answers(info, wanted, now):
                 if now >= rules.refresh_at(info, self._policy):
                     self._refresh(key, partial(ask, even_if_known=True), now)
-                return self._answer(symbol, outcome, info, now)
+                return self._answer(symbol, outcome, info, now, wanted)
             fallback = info if info is not None and self._servable(info, now) else None
             if fallback is not None and (error := self._outage_at(now)) is not None:
                 return self._answer(symbol, Outcome.STALE, fallback, now, wanted, error)
@@ -348,14 +348,15 @@ class PolicyCache:
         outcome: Outcome,
         info: CachedSymbolInfo,
         now: float,
-        wanted: tuple[str, ...] = (),
+        wanted: tuple[str, ...],
         error: Exception | None = None,
     ) -> Lookup:
         missing = rules.unknown(info, wanted)
         if missing and rules.answers(info, (), now):
             outcome = Outcome.PARTIAL
         self._count(symbol, outcome, info, now)
-        return Lookup(info.validation_result, outcome, max(0.0, now - info.cached_at), info, missing, error)
+        verdict = rules.verdict_for(info, wanted)
+        return Lookup(verdict, outcome, max(0.0, now - info.cached_at), info, missing, error)
 
     def _count(self, symbol: str, outcome: Outcome, info: CachedSymbolInfo, now: float) -> None:
         self._tally[_COUNTER[outcome]] += 1

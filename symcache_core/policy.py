@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
+from typing import Any
 
 from .models import CachedSymbolInfo, Part, ProviderAnswer, ValidationResult
 
@@ -76,6 +77,16 @@ def unknown(info: CachedSymbolInfo, timeframes: Iterable[str]) -> tuple[str, ...
     if not info.validation_result.is_valid:
         return ()
     return tuple(name for name in timeframes if _part(info, name) is None)
+
+
+def verdict_for(info: CachedSymbolInfo, timeframes: Iterable[str]) -> ValidationResult:
+    """The verdict, with the head timestamp that serves all timeframes filled in for those without one of their own."""
+    result, shared = info.validation_result, info.parts.get(ANY_TIMEFRAME)
+    if shared is None or not result.is_valid:
+        return result
+    stamps = result.head_timestamps or {}
+    filled = {name: shared.head_timestamp for name in timeframes if name not in info.parts}
+    return _with(result, head_timestamps={**stamps, **filled}) if filled else result
 
 
 def fresh_until(info: CachedSymbolInfo, timeframes: Iterable[str]) -> float:
@@ -148,12 +159,13 @@ def _valid(
     for name, stamp in told.items():
         life = ttl if stamp is not None else min(ttl, policy.negative_ttl_max)
         parts[name] = Part(head_timestamp=stamp, asked_at=now, ttl_seconds=life)
-    stamps = {name: part.head_timestamp for name, part in parts.items() if name != ANY_TIMEFRAME}
-    contract = result.contract_info or (old.validation_result.contract_info if old is not None else None)
+    # A timeframe that was asked for and not answered is in the parts, so that it is not asked again at once, and not
+    # in the verdict, where it would say that there is no data.
+    known = old.validation_result if old is not None else None
+    stamps = {**((known.head_timestamps or {}) if known is not None else {}), **(result.head_timestamps or {})}
+    contract = result.contract_info or (known.contract_info if known is not None else None)
     return CachedSymbolInfo(
-        validation_result=ValidationResult.model_validate(
-            {**dict(result), "head_timestamps": stamps or result.head_timestamps, "contract_info": contract}
-        ),
+        validation_result=_with(result, head_timestamps=stamps or result.head_timestamps, contract_info=contract),
         cached_at=now,
         ttl_seconds=ttl,
         parts=parts,
@@ -178,6 +190,10 @@ def _invalid(
         provenance=answer.provenance,
         repeats=repeats,
     )
+
+
+def _with(result: ValidationResult, **changes: Any) -> ValidationResult:
+    return ValidationResult.model_validate({**dict(result), **changes})
 
 
 def _part(info: CachedSymbolInfo, timeframe: str) -> Part | None:

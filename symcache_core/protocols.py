@@ -58,6 +58,10 @@ class SymbolCache(Protocol):
         """Let go of the storage; a second call does nothing."""
         ...
 
+    async def aclose(self, drain: float = 0.0) -> None:
+        """Wait up to ``drain`` seconds for background work of the running loop, then close."""
+        ...
+
 
 class StorageBackend(Protocol):
     """Bytes under keys. It knows no clock, no policy, no provider and no codec; any thread may call it.

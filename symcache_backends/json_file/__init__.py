@@ -33,7 +33,9 @@ def open_json(settings: JsonSettings) -> StorageBackend:
     """
     try:
         from .backend import JsonFileBackend  # it needs fcntl, which not every system has
-    except ImportError:
+    except ModuleNotFoundError as error:
+        if error.name != "fcntl":
+            raise
         raise ConfigurationError(
             "the json backend needs Linux or macOS: set backend = 'diskcache' on this system"
         ) from None

@@ -202,9 +202,12 @@ class SymbolCacheContract(Bench):
         assert _ask(cache, provider, "AAPL", "1w").outcome is Outcome.HIT
         assert cache.get("AAPL", ("1d",)) is None
 
-    def test_one_head_timestamp_may_serve_every_timeframe(self, cache: PolicyCache) -> None:
+    def test_one_head_timestamp_may_serve_every_timeframe(self, cache: PolicyCache, provider: Provider) -> None:
         cache.store("AAPL", ProviderAnswer(verdict("AAPL", "1d"), one_head_timestamp=True))
         assert cache.get("AAPL", ("1h", "5m")) is not None
+        lookup = _ask(cache, provider, "AAPL", "1h")
+        assert lookup.outcome is Outcome.HIT
+        assert lookup.result.head_timestamps == {"1d": HEAD, "1h": HEAD}
 
     def test_an_invalid_symbol_lacks_no_timeframe(self, cache: PolicyCache, provider: Provider) -> None:
         assert not _ask(cache, provider, "NOSUCH", "1d").result.is_valid

@@ -44,7 +44,9 @@ def test_a_frozen_dict_can_be_copied_and_sent_to_another_process():
     assert (frozen | {"c": 1})["c"] == 1
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, b"bytes", float("nan"), float("inf"), "\ud800"], ids=ascii)
+@pytest.mark.parametrize(
+    "value", [object(), {1, 2}, b"bytes", float("nan"), float("inf"), "\ud800"], ids=lambda v: type(v).__name__
+)
 def test_what_has_no_json_form_is_refused_at_once(value):
     with pytest.raises(ValidationError, match="JSON"):
         ContractInfo(details={"deep": [value]})

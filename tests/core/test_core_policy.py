@@ -105,6 +105,7 @@ def test_a_part_that_was_asked_and_not_answered_is_asked_again_soon():
     info = entry(valid("1d"), asked=("1d", "1h"))
     assert policy.missing(info, ("1d", "1h"), NOW + 299) == ()
     assert policy.missing(info, ("1d", "1h"), NOW + 300) == ("1h",)
+    assert set(info.validation_result.head_timestamps) == {"1d"}, "null would say that there is no data"
 
 
 def test_an_answer_without_a_contract_keeps_the_one_that_was_known():

@@ -1,0 +1,56 @@
+"""Writes bars to a file that other programs read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Write = Callable[["Sequence[pd.DataFrame]"], None]
+
+
+def writer(path: Path) -> Write:
+    """How to write frames of bars to a file; settled before anything is loaded, so that a wrong name costs nothing.
+
+    The rows of all frames go below each other, and each says whose bar it is and whether it is a replayed one. The
+    file appears under its name when it is complete.
+
+    Raises:
+        ConfigurationError: The name ends in neither ``.csv`` nor ``.parquet``; from the writer: it cannot be written.
+    """
+    match path.suffix.lower():
+        case ".csv":
+            return lambda frames: _write(path, lambda part: _joined(frames).to_csv(part, index=False))
+        case ".parquet":
+            return lambda frames: _write(path, lambda part: _joined(frames).to_parquet(part, index=False))
+    raise ConfigurationError(f"option '--out': {path.name!r} ends in neither .csv nor .parquet")
+
+
+def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.concat([_labelled(frame) for frame in frames], ignore_index=True)
+
+
+def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
+    rows = frame.reset_index()
+    rows.insert(0, "symbol", frame.attrs["symbol"])
+    rows.insert(1, "provider", frame.attrs["provider"])
+    return rows
+
+
+def _write(path: Path, write: Callable[[Path], None]) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        part.replace(path)
+    except OSError as error:
+        raise ConfigurationError(f"option '--out': {path} cannot be written: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)

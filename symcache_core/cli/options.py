@@ -1,0 +1,100 @@
+"""The options that every command takes, typed before the command's name or after it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Concatenate, ParamSpec
+
+import typer
+
+from .session import Session
+
+P = ParamSpec("P")
+
+Symbols = Annotated[list[str], typer.Argument(metavar="SYMBOL", help="Such as AAPL, BRK.B or EURUSD.")]
+
+
+def _installed_backends() -> Iterable[str]:
+    from ..registry import Registry
+
+    return Registry().names()
+
+
+@dataclass(frozen=True, slots=True)
+class CommonOptions:
+    """What was given of the options that every command takes."""
+
+    backend: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Storage backend.", autocompletion=_installed_backends),
+    ] = None
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration file (TOML).")] = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines: one JSON object for each result.")] = False
+    verbose: Annotated[
+        int,
+        typer.Option("--verbose", "-v", count=True, help="Log to standard error; -vv for more.", show_default=False),
+    ] = 0
+
+    def then(self, later: CommonOptions) -> CommonOptions:
+        """These options, overridden by those that were typed later."""
+        return CommonOptions(
+            backend=self.backend if later.backend is None else later.backend,
+            config=self.config if later.config is None else later.config,
+            as_json=later.as_json or self.as_json,
+            verbose=later.verbose + self.verbose,
+        )
+
+
+_COMMON = tuple(inspect.signature(CommonOptions, eval_str=True).parameters.values())
+
+
+def group(function: Callable[Concatenate[typer.Context, P], None]) -> Callable[..., None]:
+    """Make of a function what typer calls before a command: it also keeps the common options for that command."""
+
+    @functools.wraps(function)
+    def run(context: typer.Context, **values: Any) -> None:
+        context.obj = _take_common(values)
+        function(context, **values)  # type: ignore[call-arg]  # typer gives what the signature asks for
+
+    return _with_common(run, function)
+
+
+def command(function: Callable[Concatenate[Session, P], None]) -> Callable[..., None]:
+    """Make a command of a function that takes a session and parameters of its own.
+
+    The command also takes the common options, reports every error, and ends with the session's exit status.
+    """
+
+    @functools.wraps(function)
+    def run(context: typer.Context, **values: Any) -> None:
+        options: CommonOptions = context.obj.then(_take_common(values))
+        given = {"backend": options.backend, "config": options.config}
+        session = Session(
+            {name: value for name, value in given.items() if value is not None},
+            as_json=options.as_json,
+            verbosity=options.verbose,
+        )
+        with session.logging(), session.reporting():
+            function(session, **values)  # type: ignore[call-arg]  # typer gives what the signature asks for
+        sys.stdout.flush()  # a closed pipe shows here, where typer ends the process quietly
+        raise typer.Exit(session.status)
+
+    return _with_common(run, function)
+
+
+def _take_common(values: dict[str, Any]) -> CommonOptions:
+    return CommonOptions(**{parameter.name: values.pop(parameter.name) for parameter in _COMMON})
+
+
+def _with_common(run: Callable[..., None], function: Callable[..., None]) -> Callable[..., None]:
+    """Give ``run`` the signature that typer reads: a context, what ``function`` takes, the common options."""
+    _first, *own = inspect.signature(function, eval_str=True).parameters.values()
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    keywords = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *_COMMON)]
+    run.__signature__ = inspect.Signature([context, *keywords])  # type: ignore[attr-defined]  # inspect looks for it
+    return run

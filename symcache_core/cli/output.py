@@ -1,0 +1,112 @@
+"""What the command prints: data to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from datetime import date
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Record = Mapping[str, Any]
+"""One result, as ``--json`` shows it."""
+
+Columns = Mapping[str, Callable[[Record], object]]
+"""The titles of a table, and how each cell comes out of a record."""
+
+
+class Output:
+    """Prints records as JSON Lines, as a table on a terminal, or else as tab-separated rows.
+
+    Args:
+        as_json: One JSON object a line, whatever standard output is.
+        animated: Whether to show on a terminal that work goes on.
+    """
+
+    def __init__(self, *, as_json: bool, animated: bool) -> None:
+        self.as_json = as_json
+        self.animated = animated and sys.stderr.isatty()
+        self.console = Console(stderr=True, highlight=False)
+
+    def show(self, columns: Columns, records: Iterable[Record]) -> None:
+        """Print records, each as soon as it is there; only a table waits for the last, to find its widths."""
+        if self.as_json:
+            for record in records:
+                typer.echo(json.dumps(record))
+        elif sys.stdout.isatty():
+            rows = [_cells(columns, record) for record in records]
+            if rows:
+                Console(highlight=False).print(_table(columns, rows))
+        else:
+            for record in records:
+                typer.echo("\t".join(_cells(columns, record)))
+
+    def show_one(self, record: Record, figures: Mapping[str, object]) -> None:
+        """Print one record: itself in JSON, else its figures below each other."""
+        records = [record] if self.as_json else [{"figure": name, "value": value} for name, value in figures.items()]
+        self.show({"figure": lambda line: line["figure"], "value": lambda line: line["value"]}, records)
+
+    def note(self, text: str) -> None:
+        """Tell the user something that is not data."""
+        self.console.print(Text(plain(text)), soft_wrap=True)
+
+    def note_replay(self, as_of: date | None = None) -> None:
+        """Say that data is replayed, so that nobody takes it for the market's.
+
+        Args:
+            as_of: The replay's present.
+        """
+        self.note("REPLAY data, not live" if as_of is None else f"REPLAY data, as of {as_of.isoformat()}, not live")
+
+    def busy(self, doing: str) -> AbstractContextManager[object]:
+        """Show what is going on, while the block runs."""
+        return self.console.status(Text(doing)) if self.animated else nullcontext()
+
+    def warn(self, text: str) -> None:
+        """Tell the user that something is not as it should be."""
+        self._labelled("warning", "yellow", text)
+
+    def error(self, text: str) -> None:
+        """Tell the user what failed."""
+        self._labelled("error", "bold red", text)
+
+    def _labelled(self, label: str, style: str, text: str) -> None:
+        self.console.print(Text.assemble((f"{label}:", style), " ", plain(text)), soft_wrap=True)
+
+
+def plain(value: object) -> str:
+    """A value as one line of printable text, so that no provider's text can steer a terminal or break a row."""
+    if value is None:
+        return ""
+    return "".join(char if char.isprintable() else " " for char in str(value))
+
+
+def span(seconds: float | None) -> str:
+    """A length of time in its greatest fitting unit.
+
+    >>> span(93600), span(0.25), span(0.000012), span(None)
+    ('1d', '250ms', '12us', '')
+    """
+    if seconds is None:
+        return ""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1), ("ms", 1e-3)):
+        if abs(seconds) >= size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds * 1e6:.0f}us"
+
+
+def _cells(columns: Columns, record: Record) -> list[str]:
+    return [plain(cell(record)) for cell in columns.values()]
+
+
+def _table(columns: Columns, rows: list[list[str]]) -> Table:
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table

@@ -1,0 +1,148 @@
+"""One run of the command: its settings, what it opens, what it reports, and how it will end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ..errors import SymcacheError
+from ..factory import open_symbol_cache
+from ..models import Lookup
+from ..protocols import HasAsOf
+from ..settings import SymcacheSettings
+from .exits import Status, status_of
+from .extras import needs
+from .output import Output, Record, plain
+
+if TYPE_CHECKING:
+    from ..cache import PolicyCache
+    from ..loading import DataManager
+
+REPLAY = "replay"
+
+LOG_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
+"""By how often ``-v`` was given."""
+
+Ask = Callable[[str, Sequence[str]], Lookup]
+"""Looks up a symbol and timeframes."""
+
+
+class Session:
+    """What a command works with.
+
+    Args:
+        given: The settings that the command line names; the others come from where they always come from.
+        as_json: Print JSON Lines.
+        verbosity: 1 logs to standard error at INFO, 2 at DEBUG and shows the traceback of an error.
+    """
+
+    def __init__(self, given: Mapping[str, Any], *, as_json: bool, verbosity: int) -> None:
+        self.given = given
+        self._verbosity = min(verbosity, len(LOG_LEVELS) - 1)
+        self.output = Output(as_json=as_json, animated=not verbosity)  # log lines would tear what moves
+        self.status = Status.DONE
+
+    @cached_property
+    def settings(self) -> SymcacheSettings:
+        """The settings in force.
+
+        Raises:
+            ConfigurationError: One of them is wrong.
+        """
+        return SymcacheSettings(**self.given)
+
+    def open_cache(self) -> PolicyCache:
+        """Open the symbol cache, and say so if what it holds is replayed."""
+        cache = open_symbol_cache(self.settings)
+        self._note_replay()
+        return cache
+
+    @contextmanager
+    def open_lookup(self) -> Iterator[Ask]:
+        """Open the symbol cache and the provider behind it; the loader, which takes long to import, stays out of it.
+
+        Raises:
+            ConfigurationError: What asking a provider takes is not installed.
+        """
+        with needs("loading"):
+            from ..providers import IbDataAdapter
+        provider = IbDataAdapter.from_settings(self.settings)
+        cache = open_symbol_cache(self.settings)
+        self._note_replay(provider)
+        with asyncio.Runner() as runner:
+            try:
+                yield lambda symbol, timeframes: runner.run(
+                    cache.get_or_validate(symbol, timeframes, provider.validate_and_get_metadata)
+                )
+            finally:
+                runner.run(cache.aclose())
+                runner.run(provider.aclose())
+
+    def open_manager(self) -> DataManager:
+        """Make the data manager, and say so if what it loads is replayed.
+
+        Raises:
+            ConfigurationError: What loading takes is not installed.
+        """
+        with needs("loading"):
+            from ..loading import DataManager
+        manager = DataManager(self.settings)
+        self._note_replay(manager.external_provider)
+        return manager
+
+    def end_with(self, status: Status) -> None:
+        """End with this status, unless something worse has happened."""
+        self.status = max(self.status, status)
+
+    @contextmanager
+    def reporting(self, subject: str | None = None) -> Iterator[None]:
+        """Turn an error into a message and an exit status; go on behind the block.
+
+        Args:
+            subject: Which of several things the block is about.
+        """
+        try:
+            yield
+        except SymcacheError as error:
+            self.output.error(f"{subject}: {error}" if subject else str(error))
+            if self._verbosity > 1:
+                traceback.print_exc()
+            self.end_with(status_of(error))
+
+    def each(self, subjects: Iterable[str], action: Callable[[str], Record | None]) -> Iterator[Record]:
+        """Give what an action makes of each subject; one that fails is reported and hurts no other."""
+        for subject in subjects:
+            with self.reporting(subject):
+                record = action(subject)
+                if record is not None:
+                    yield record
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """Log to standard error while the block runs: warnings, and as much more as was asked for."""
+        handler = logging.StreamHandler()
+        handler.setFormatter(
+            _OneLine("%(asctime)s %(levelname)s %(message)s" if self._verbosity else "warning: %(message)s")
+        )
+        logger = logging.getLogger("symcache")
+        logger.addHandler(handler)
+        logger.setLevel(LOG_LEVELS[self._verbosity])
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(logging.NOTSET)
+
+    def _note_replay(self, provider: object = None) -> None:
+        if self.settings.provider == REPLAY:
+            self.output.note_replay(provider.as_of().date() if isinstance(provider, HasAsOf) else None)
+
+
+class _OneLine(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the name is logging's
+        return plain(super().formatMessage(record))

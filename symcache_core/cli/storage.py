@@ -1,0 +1,75 @@
+"""``symcache stats``, ``clear`` and ``backends``: the storage beneath the cache."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from ..errors import ConfigurationError
+from ..models import Counters
+from ..registry import PluginReport, Registry
+from .output import Columns, Record
+from .session import Session
+
+BACKENDS: Columns = {
+    "chosen": lambda line: "*" if line["chosen"] else "",
+    "backend": lambda line: line["backend"],
+    "keeps": lambda line: {True: "on disk or a server", False: "in memory", None: ""}[line["persistent"]],
+    "plug-in": lambda line: line["plugin"],
+    "from": lambda line: line["source"],
+    "state": lambda line: line["error"] or "ok",
+}
+
+
+def stats(session: Session) -> None:
+    """Show what the cache holds, and how the lookups of every process ended."""
+    with session.open_cache() as cache:
+        figures = cache.get_stats()
+    since = None if figures.since is None else datetime.fromtimestamp(figures.since, UTC).isoformat(" ", "seconds")
+    lines = {
+        "backend": figures.backend,
+        "provider": figures.provider,
+        "storage": "out of reach" if figures.degraded else "ok",
+        "cached symbols": figures.cached_symbols,
+        "counted since": since or "nothing counted yet",
+        **{name.replace("_", " "): getattr(figures.totals, name) for name in Counters.model_fields},
+        "hit ratio": figures.totals.hit_ratio,
+    }
+    session.output.show_one(figures.model_dump(mode="json"), lines)
+
+
+def clear(
+    session: Session, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False
+) -> None:
+    """Drop every symbol of the configured provider from the cache."""
+    settings = session.settings
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigurationError("nobody to ask for confirmation: say --yes")
+        typer.confirm(
+            f"Drop every symbol of provider {settings.provider!r} from {settings.backend!r}?", abort=True, err=True
+        )
+    with session.open_cache() as cache:
+        dropped = cache.clear()
+    session.output.show_one({"dropped": dropped}, {"dropped": dropped})
+
+
+def backends(session: Session) -> None:
+    """List the storage backends and the plug-ins they come from, broken ones included; mark the chosen one."""
+    chosen = session.settings.backend
+    lines = [line for report in Registry(session.settings.plugins).reports() for line in _lines(report, chosen)]
+    session.output.show(BACKENDS, lines)
+    if not any(line["chosen"] for line in lines):
+        session.output.warn(f"the chosen backend {chosen!r} is none of these, or its plug-in is broken")
+
+
+def _lines(report: PluginReport, chosen: str) -> Iterator[Record]:
+    plugin = {"plugin": report.name, "source": report.source, "error": report.error}
+    for backend in report.backends:
+        yield {"backend": backend.name, "chosen": backend.name == chosen, "persistent": backend.persistent, **plugin}
+    if not report.backends:
+        yield {"backend": None, "chosen": False, "persistent": None, **plugin}

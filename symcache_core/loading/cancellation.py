@@ -1,0 +1,68 @@
+"""How a caller stops a load, from any thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable
+from typing import Protocol, TypeVar
+
+from ..errors import LoadCancelledError
+
+_POLL = 0.05
+
+T = TypeVar("T")
+
+
+class Cancellable(Protocol):
+    """Anything that knows whether its owner wants the work stopped."""
+
+    def cancelled(self) -> bool:
+        """Whether to stop."""
+        ...
+
+
+class CancellationToken:
+    """A switch to hand to a load; it can be thrown from any thread, and once only."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def cancel(self) -> None:
+        """Stop whatever the token was given to."""
+        self._event.set()
+
+    def cancelled(self) -> bool:
+        """Whether :meth:`cancel` was called."""
+        return self._event.is_set()
+
+
+def raise_if_cancelled(token: Cancellable | None) -> None:
+    """Stop here if the token says so.
+
+    Raises:
+        LoadCancelledError: It does.
+    """
+    if token is not None and token.cancelled():
+        raise LoadCancelledError("the load was cancelled; what it had saved stays saved")
+
+
+async def run_cancellable(work: Awaitable[T], token: Cancellable | None) -> T:
+    """Await something, and give it up within 100 ms of the token's cancellation.
+
+    The work runs as a task that has ended, one way or the other, when this returns or raises. The token is looked at
+    in turns, because all that is known of it is that it can be asked.
+
+    Raises:
+        LoadCancelledError: The token was cancelled first.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            raise_if_cancelled(token)
+            await asyncio.wait((task,), timeout=None if token is None else _POLL)
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,133 @@
+"""One event loop in a thread of its own, for programs that have none, or one that is busy."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ..errors import ClosedError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    thread: threading.Thread
+    loop: asyncio.AbstractEventLoop
+    main: asyncio.Task[Any] | None
+    stop: asyncio.Event
+
+
+class LoopThread:
+    """An event loop that starts with the first coroutine given to it and runs until :meth:`close`.
+
+    Args:
+        name: Of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._running: _Running | None = None
+        self._closed = False
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and wait for what it gives; Ctrl-C while waiting cancels it.
+
+        Raises:
+            ClosedError: The loop is closed, or was while the coroutine ran.
+            RuntimeError: Called on the loop itself, which would wait for itself for ever.
+        """
+        if self._running is not None and threading.current_thread() is self._running.thread:
+            work.close()
+            raise RuntimeError("a blocking call from within the loader's own thread would never end: use the async one")
+        future: concurrent.futures.Future[T] | None = None
+        try:
+            future = self._submit(work)
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise ClosedError("closed while the call was running") from None
+        except BaseException:
+            # An interrupt can come at any moment, even before there is a future to cancel the work by.
+            if future is None or not future.done():
+                self._abandon(work)
+            raise
+
+    async def arun(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and await it on another one; cancelling the one cancels the other.
+
+        Raises:
+            ClosedError: The loop is closed, or was while the coroutine ran.
+        """
+        future = self._submit(work)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            waiter = asyncio.current_task()
+            if waiter is not None and waiter.cancelling():
+                raise
+            raise ClosedError("closed while the call was running") from None
+
+    def cancel_all(self) -> None:
+        """Cancel whatever runs on the loop, and wait until it has ended."""
+        if self._running is not None:
+            self.run(_cancel_others(self._running.main))
+
+    def close(self) -> None:
+        """End the loop and its thread; a second call does nothing."""
+        with self._lock:
+            self._closed = True
+            running, self._running = self._running, None
+        if running is not None and running.thread.is_alive():
+            running.loop.call_soon_threadsafe(running.stop.set)
+            running.thread.join()
+
+    def _submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        try:
+            with self._lock:
+                return asyncio.run_coroutine_threadsafe(work, self._start())
+        except ClosedError:
+            work.close()
+            raise
+
+    def _abandon(self, work: Coroutine[Any, Any, Any]) -> None:
+        if self._running is not None:
+            self._running.loop.call_soon_threadsafe(_cancel, work)
+
+    def _start(self) -> asyncio.AbstractEventLoop:
+        if self._closed:
+            raise ClosedError("used after close()")
+        if self._running is None:
+            ready: concurrent.futures.Future[_Running] = concurrent.futures.Future()
+            threading.Thread(target=_serve, args=(ready,), name=self._name, daemon=True).start()
+            self._running = ready.result()
+        if not self._running.thread.is_alive():
+            raise ClosedError("the event loop did not survive a fork: open a new one in the child process")
+        return self._running.loop
+
+
+def _serve(ready: concurrent.futures.Future[_Running]) -> None:
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        ready.set_result(_Running(threading.current_thread(), loop, asyncio.current_task(), stop))
+        await stop.wait()
+
+    asyncio.run(main())
+
+
+def _cancel(work: Coroutine[Any, Any, Any]) -> None:
+    for task in asyncio.all_tasks():
+        if task.get_coro() is work:
+            task.cancel()
+
+
+async def _cancel_others(main: asyncio.Task[Any] | None) -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task(), main}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -1,0 +1,183 @@
+"""Reads what a host service sends, from an older one too, into the values and errors of the core.
+
+An older host sends neither ``error_kind`` nor ``provenance``. Its negative may be a disguised failure, its null head
+timestamp may never have been asked for, and its gateway is Interactive Brokers.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Json, ValidationError
+
+from ..errors import (
+    ProviderError,
+    ProviderPacingError,
+    ProviderPermissionError,
+    ProviderUnavailableError,
+)
+from ..models import ContractInfo, Provenance, ProviderAnswer, ValidationResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OLDER_HOST_GATEWAY = "ib"
+
+
+class _Origin(BaseModel):
+    gateway: str
+    host: str | None = None
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(coerce_numbers_to_str=True, hide_input_in_errors=True)
+
+    success: bool
+    error: str | None = None
+    error_kind: str | None = None
+    error_code: str | None = None
+    retry_after: float | None = None
+    suggested_symbol: str | None = None
+    provenance: _Origin | None = None
+
+    @property
+    def gateway(self) -> str:
+        return self.provenance.gateway if self.provenance else OLDER_HOST_GATEWAY
+
+
+class _Verdict(_Answer):
+    is_valid: bool = False
+    error_message: str | None = None
+    contract_info: ContractInfo | None = None
+    head_timestamps: dict[str, str | None] | None = None
+    confirmed: bool = True
+
+
+class _Bar(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False, hide_input_in_errors=True)
+
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float | None
+
+
+class _Bars(_Answer):
+    data: Json[dict[datetime, _Bar]] | None = None
+
+
+_A = TypeVar("_A", bound=_Answer)
+
+
+def read_answer(content: bytes, *, symbol: str, provider: str, url: str) -> ProviderAnswer:
+    """Read the answer to "is this symbol valid".
+
+    Args:
+        content: The body of the response.
+        symbol: What was asked.
+        provider: Whose answer it has to be.
+        url: Where it comes from, for an error's message.
+
+    Raises:
+        ProviderError: It is no verdict, cannot be understood, or is of another gateway.
+    """
+    verdict = _read(_Verdict, content, provider, url)
+    if not verdict.is_valid and verdict.error_kind not in (None, "permanent"):
+        raise _failure(verdict, url)
+    heads = verdict.head_timestamps or {}
+    if verdict.provenance is None:
+        heads = {timeframe: stamp for timeframe, stamp in heads.items() if stamp is not None}
+    try:
+        result = ValidationResult(
+            is_valid=verdict.is_valid,
+            symbol=symbol,
+            error_message=verdict.error_message,
+            contract_info=verdict.contract_info,
+            head_timestamps=heads or None,
+            suggested_symbol=verdict.suggested_symbol,
+        )
+    except ValidationError as error:
+        raise _misunderstood(url, error) from None
+    return ProviderAnswer(
+        result,
+        confirmed=verdict.is_valid or (verdict.error_kind == "permanent" and verdict.confirmed),
+        provenance=Provenance(
+            provider=provider,
+            gateway=verdict.gateway,
+            adapter=_adapter(),
+            host=verdict.provenance.host if verdict.provenance else None,
+            code=verdict.error_code,
+            spelling=symbol,
+        ),
+    )
+
+
+def read_bars(content: bytes, *, start: datetime, end: datetime, provider: str, url: str) -> pd.DataFrame:
+    """Read the answer to "which bars are there"; the arguments and errors are those of :func:`read_answer`.
+
+    A bar outside ``start`` to ``end`` (UTC, both included) is left out: a host may round a range up to what its
+    gateway can deliver.
+
+    Returns:
+        A frame with a UTC index named ``timestamp`` in rising order and float64 columns open, high, low, close,
+        volume; ``attrs["provider"]`` says whose bars they are.
+    """
+    import pandas as pd  # here, so that a lookup of a symbol does without it
+
+    sent = _read(_Bars, content, provider, url).data or {}
+    try:
+        bars = {as_utc(begin): bar for begin, bar in sent.items()}
+        inside = sorted(begin for begin in bars if start <= begin <= end)
+        index = pd.DatetimeIndex(inside, dtype="datetime64[ns, UTC]", name="timestamp")
+    except (OverflowError, ValueError) as error:
+        raise ProviderError(f"{url} sent a bar of no time: {error}") from None
+    columns = {name: [getattr(bars[begin], name) for begin in inside] for name in _Bar.model_fields}
+    frame = pd.DataFrame(columns, index=index, dtype="float64")
+    frame.attrs["provider"] = provider
+    return frame
+
+
+def as_utc(moment: datetime) -> datetime:
+    """The same moment in UTC; a naive one is in UTC already."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _read(model: type[_A], content: bytes, provider: str, url: str) -> _A:
+    try:
+        answer = model.model_validate_json(content)
+    except ValidationError as error:
+        raise _misunderstood(url, error) from None
+    if answer.gateway != provider:
+        raise ProviderError(
+            f"{url} answers from the gateway {answer.gateway!r}, and the setting 'provider' is {provider!r}: "
+            f"set provider to {answer.gateway!r}, or host_service_url to a host whose gateway is {provider!r}"
+        )
+    if not answer.success:
+        raise _failure(answer, url)
+    return answer
+
+
+def _failure(answer: _Answer, url: str) -> ProviderError:
+    message = answer.error or getattr(answer, "error_message", None) or f"{url} failed and gave no reason"
+    kinds = {
+        "permanent": ProviderError,
+        "pacing": ProviderPacingError,
+        "permission": ProviderPermissionError,
+    }
+    error = kinds.get(answer.error_kind or "transient", ProviderUnavailableError)
+    return error(message, code=answer.error_code, retry_after=answer.retry_after)
+
+
+def _misunderstood(url: str, error: ValidationError) -> ProviderError:
+    problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    place = ".".join(map(str, problem["loc"])) or "the answer"
+    return ProviderError(f"{url} sent what a host service does not send: {place}: {problem['msg']}")
+
+
+@cache
+def _adapter() -> str:
+    return f"symcache {version('symcache')}"

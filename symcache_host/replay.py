@@ -1,0 +1,148 @@
+"""The replay gateway: recorded US listings and daily bars, for use without an account anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import difflib
+import gzip
+import io
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, time
+from functools import cached_property
+from importlib.resources import files
+from typing import NamedTuple
+
+from symcache_core import ContractInfo, ProviderAnswer, ValidationResult
+from symcache_core.errors import SymbolNotFoundError
+from symcache_core.symbols import Instrument
+
+from .gateway import Bar
+
+RECORDED = "1d"
+SHARES = ("", "STK")
+LIKENESS = 0.85  # lower, and difflib proposes another company for many a short symbol
+
+
+class Listing(NamedTuple):
+    """One row of the list of symbols; ``symbol`` in the canonical spelling."""
+
+    symbol: str
+    name: str
+    exchange: str
+    asset_type: str
+    currency: str
+
+
+class ReplayGateway:
+    """Answers from the recordings in this package, as slowly as a real provider.
+
+    Args:
+        latency: Seconds that each call takes.
+        as_of: The last day it knows; its "now" is the end of that day.
+    """
+
+    name = "replay"
+    notice = "REPLAY: recorded history, not live market data"
+    connected = True
+
+    def __init__(self, *, latency: float, as_of: date) -> None:
+        self.calls = 0
+        self._latency = latency
+        self._as_of = datetime.combine(as_of, time.max, UTC)
+
+    def as_of(self) -> datetime:
+        """The end (UTC) of the last day it knows."""
+        return self._as_of
+
+    async def validate(self, symbol: str, timeframes: Sequence[str]) -> ProviderAnswer:
+        """Whether the symbol is listed, and since when each timeframe has recorded bars."""
+        await self._answer_slowly()
+        listing = self._find(symbol)
+        if listing is None:
+            return ProviderAnswer(
+                ValidationResult(
+                    is_valid=False,
+                    symbol=symbol,
+                    error_message=f"Symbol {symbol} not found",
+                    suggested_symbol=self._nearest(symbol),
+                )
+            )
+        return ProviderAnswer(
+            ValidationResult(
+                is_valid=True,
+                symbol=symbol,
+                contract_info=ContractInfo(
+                    symbol=listing.symbol,
+                    asset_type=listing.asset_type,
+                    exchange=listing.exchange,
+                    currency=listing.currency,
+                    description=listing.name,
+                    details={"provider": self.name},
+                ),
+                head_timestamps={timeframe: self._head(listing, timeframe) for timeframe in timeframes},
+            )
+        )
+
+    async def bars(self, symbol: str, timeframe: str, start: datetime, end: datetime) -> Sequence[Bar]:
+        """The recorded bars; none for any timeframe but ``1d``."""
+        await self._answer_slowly()
+        listing = self._find(symbol)
+        if listing is None:
+            raise SymbolNotFoundError(f"Symbol {symbol} not found", suggested_symbol=self._nearest(symbol))
+        return [bar for bar in self._known(listing, timeframe) if start <= bar.time <= end]
+
+    async def _answer_slowly(self) -> None:
+        self.calls += 1
+        await asyncio.sleep(self._latency)
+
+    def _find(self, symbol: str) -> Listing | None:
+        asked = Instrument.parse(symbol)
+        listing = self._listings.get(asked.symbol)
+        if listing is None:
+            return None
+        fits = (
+            asked.asset_type in SHARES
+            and asked.venue in ("", "SMART", listing.exchange.upper())
+            and asked.currency in ("", listing.currency)
+        )
+        return listing if fits else None
+
+    def _nearest(self, symbol: str) -> str | None:
+        asked = Instrument.parse(symbol)
+        if asked.asset_type not in SHARES:
+            return None
+        near = difflib.get_close_matches(asked.symbol, self._listings, n=1, cutoff=LIKENESS)
+        return near[0] if near else None
+
+    def _head(self, listing: Listing, timeframe: str) -> str | None:
+        first = next(iter(self._known(listing, timeframe)), None)
+        return first.time.isoformat() if first else None
+
+    def _known(self, listing: Listing, timeframe: str) -> list[Bar]:
+        recorded = self._recordings.get(listing.symbol, []) if timeframe == RECORDED else []
+        return [bar for bar in recorded if bar.time <= self._as_of]
+
+    @cached_property
+    def _listings(self) -> dict[str, Listing]:
+        listings = {}
+        for symbol, name, exchange, asset_type, currency, _cik in _rows("us_symbols.csv"):
+            canonical = symbol.replace("-", " ")
+            listings[canonical] = Listing(canonical, name, exchange, asset_type, currency)
+        return listings
+
+    @cached_property
+    def _recordings(self) -> dict[str, list[Bar]]:
+        recordings: dict[str, list[Bar]] = {}
+        for symbol, day, *figures in _rows("daily_bars.csv.gz"):
+            begin = datetime.fromisoformat(day).replace(tzinfo=UTC)
+            recordings.setdefault(symbol, []).append(Bar(begin, *map(float, figures)))
+        return recordings
+
+
+def _rows(name: str) -> Iterator[list[str]]:
+    content = files(__package__).joinpath("data", name).read_bytes()
+    text = gzip.decompress(content) if name.endswith(".gz") else content
+    rows = csv.reader(io.StringIO(text.decode()))
+    next(rows)  # the names of the columns
+    return rows

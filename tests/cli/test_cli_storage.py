@@ -1,0 +1,144 @@
+"""stats, backends and doctor show the storage as it is, the broken parts included, and no secret."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def broken_plugin(folder, monkeypatch):
+    (folder / "broken_backend.py").write_text("raise RuntimeError('left half-written')\n")
+    (folder / "symcache.toml").write_text('data_dir = "data"\nplugins = ["broken_backend"]\n')
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.syspath_prepend(folder)
+
+
+@pytest.mark.parametrize("backend", ["memory", "json", "diskcache"])
+def test_every_backend_that_comes_with_symcache_works(host, invoke, monkeypatch, backend):
+    monkeypatch.setenv("SYMCACHE_BACKEND", backend)
+    assert invoke("validate", "JEPI").exit_code == 0
+    figures = json.loads(invoke("stats", "--json").stdout)
+    assert figures["backend"] == backend
+    assert figures["cached_symbols"] == (0 if backend == "memory" else 1)
+    assert invoke("doctor").exit_code == 0
+
+
+def test_an_unknown_backend_is_wrong_configuration_and_the_nearest_is_suggested(run):
+    done = run("stats", "--backend", "jsn")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean 'json'" in done.stderr
+    assert "diskcache, json, memory" in done.stderr
+
+
+def test_an_empty_option_is_not_taken_for_none(invoke):
+    assert invoke("stats", "--backend", "").exit_code == 2
+
+
+def test_an_unknown_setting_is_wrong_configuration(invoke, folder):
+    (folder / "symcache.toml").write_text("tll = '30d'\n")
+    done = invoke("stats")
+    assert done.exit_code == 2
+    assert "did you mean 'ttl'" in done.stderr
+
+
+def test_a_common_option_works_before_the_command_and_after_it_and_the_later_one_wins(folder, invoke):
+    config = folder / "other.toml"
+    config.write_text('backend = "memory"\ndata_dir = "elsewhere"\n')
+    before = invoke("--json", "--config", str(config), "--backend", "diskcache", "stats")
+    after = invoke("stats", "--json", "--config", str(config), "--backend", "diskcache")
+    assert json.loads(before.stdout) == json.loads(after.stdout)
+    assert json.loads(after.stdout)["backend"] == "diskcache"
+    assert (
+        json.loads(invoke("--json", "--backend", "json", "stats", "--backend", "memory").stdout)["backend"] == "memory"
+    )
+    assert (folder / "elsewhere").is_dir()
+
+
+def test_stats_tells_what_other_processes_did(host, run, invoke):
+    run("validate", "JEPI", "AAPL")
+    run("validate", "JEPI")
+    totals = json.loads(invoke("stats", "--json").stdout)["totals"]
+    assert (totals["misses"], totals["hits"], totals["provider_calls"]) == (2, 1, 2)
+    assert totals["hit_ratio"] == 0.3333
+    rows = dict(line.split("\t") for line in invoke("stats").stdout.splitlines())
+    assert (rows["hits"], rows["hit ratio"], rows["provider"]) == ("1", "0.3333", "replay")
+
+
+def test_backends_marks_the_chosen_one_and_shows_a_broken_plugin_without_failing(invoke, broken_plugin):
+    done = invoke("backends", "--json")
+    assert done.exit_code == 0
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["backend"] for line in lines if line["chosen"]] == ["json"]
+    assert {line["backend"] for line in lines if line["error"] is None} >= {"memory", "json", "diskcache"}
+    (broken,) = [line for line in lines if line["error"]]
+    assert broken["plugin"] == "broken_backend"
+    assert "left half-written" in broken["error"]
+
+
+def test_a_broken_plugin_hurts_no_other(host, invoke, broken_plugin):
+    assert invoke("validate", "JEPI").exit_code == 0
+    done = invoke("doctor")
+    assert done.exit_code == 0
+    assert "warn\tplug-in broken_backend\tRuntimeError: left half-written" in done.stdout
+
+
+def test_backends_warns_when_the_chosen_one_is_not_among_them(invoke):
+    done = invoke("backends", "--backend", "jsn")
+    assert done.exit_code == 0
+    assert "warning: the chosen backend 'jsn'" in done.stderr
+
+
+def test_doctor_is_content_with_the_defaults(invoke, folder):
+    done = invoke("doctor", "--json")
+    assert done.exit_code == 0
+    checks = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {check["state"] for check in checks} == {"ok"}
+    assert str(folder / "symcache.toml") in [check["detail"] for check in checks]
+
+
+def test_doctor_says_that_a_host_is_out_of_reach_and_shows_no_secret(invoke, monkeypatch, unused_url):
+    monkeypatch.setenv("SYMCACHE_HOST_SERVICE_URL", unused_url)
+    monkeypatch.setenv("SYMCACHE_HOST_TOKEN", "t0ken")
+    done = invoke("doctor", "-vv")
+    assert done.exit_code == 3
+    assert f"fail\tprovider ib\t{unused_url} (host_service_url)" in done.stdout
+    assert "t0ken" not in done.output
+
+
+def test_doctor_refuses_a_password_in_a_url_without_showing_it(invoke, monkeypatch, unused_url):
+    monkeypatch.setenv("SYMCACHE_HOST_SERVICE_URL", unused_url.replace("://", "://me:hunter2@"))
+    done = invoke("doctor", "-vv")
+    assert done.exit_code == 2
+    assert "fail\tprovider ib\tsetting 'host_service_url'" in done.stdout
+    assert "hunter2" not in done.output
+
+
+def test_doctor_knows_a_host_that_serves_another_gateway(host, invoke, monkeypatch):
+    monkeypatch.setenv("SYMCACHE_PROVIDER", "ib")
+    done = invoke("doctor")
+    assert done.exit_code == 2
+    assert "serves gateway 'replay'" in done.stdout
+
+
+def test_doctor_knows_a_data_folder_that_cannot_be_made(invoke, folder):
+    (folder / "file").touch()
+    (folder / "symcache.toml").write_text('data_dir = "file/data"\nbackend = "memory"\n')
+    done = invoke("doctor")
+    assert done.exit_code == 3
+    assert "fail\tdata folder" in done.stdout
+
+
+def test_doctor_still_reports_when_the_configuration_is_wrong(invoke, folder):
+    (folder / "symcache.toml").write_text("backend = 7\n")
+    done = invoke("doctor")
+    assert done.exit_code == 2
+    assert "ok\tsymcache" in done.stdout
+    assert "fail\tconfiguration" in done.stdout
+
+
+def test_doctor_leaves_nothing_in_the_storage(host, invoke):
+    invoke("doctor")
+    assert invoke("list").stdout == ""
+    assert json.loads(invoke("stats", "--json").stdout)["cached_symbols"] == 0

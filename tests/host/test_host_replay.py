@@ -1,0 +1,90 @@
+"""The replay gateway answers from recordings, and for nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, date, datetime
+
+import pytest
+
+from symcache_core.errors import SymbolNotFoundError
+from symcache_host.replay import ReplayGateway
+
+START, END = datetime(1990, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def gateway():
+    return ReplayGateway(latency=0, as_of=date(2013, 3, 1))
+
+
+def verdict(gateway, symbol, *timeframes):
+    return asyncio.run(gateway.validate(symbol, timeframes)).result
+
+
+def bars(gateway, symbol, start=START, end=END):
+    return asyncio.run(gateway.bars(symbol, "1d", start, end))
+
+
+@pytest.mark.parametrize(
+    "symbol", ["AAPL", "aapl", "AAPL@SMART", "AAPL@NASDAQ", "AAPL@:USD", "AAPL@SMART:USD", "STK:AAPL", "BRK-B", "BRK B"]
+)
+def test_a_listed_symbol_is_valid_in_every_spelling_that_names_it(gateway, symbol):
+    assert verdict(gateway, symbol).is_valid
+
+
+@pytest.mark.parametrize("symbol", ["RY@TSE:CAD", "AAPL@NYSE", "AAPL@SMART:EUR", "FUT:AAPL", "EURUSD", "FB", "BRKB"])
+def test_another_instrument_is_not_valid(gateway, symbol):
+    assert not verdict(gateway, symbol).is_valid
+
+
+@pytest.mark.parametrize(("symbol", "near"), [("GOOGGL", "GOOGL"), ("FB", None), ("FUT:AAPL", None), ("EURUSD", None)])
+def test_only_a_near_certain_spelling_is_proposed(gateway, symbol, near):
+    assert verdict(gateway, symbol).suggested_symbol == near
+
+
+def test_no_contract_passes_for_one_of_interactive_brokers(gateway):
+    contract = verdict(gateway, "JEPI").contract_info
+    assert (contract.asset_type, contract.exchange, contract.contract) == ("ETF", "NYSE Arca", {})
+    assert contract.details == {"provider": "replay"}
+
+
+@pytest.mark.parametrize(
+    ("symbol", "count", "first"),
+    [
+        ("AAPL", 3270, (2000, 3, 1)),
+        ("IBM", 3270, (2000, 3, 1)),
+        ("MSFT", 3270, (2000, 3, 1)),
+        ("GOOG", 2148, (2004, 8, 19)),
+    ],
+)
+def test_the_whole_recording_is_served_from_its_head(gateway, symbol, count, first):
+    recorded = bars(gateway, symbol)
+    times = [bar.time for bar in recorded]
+    assert len(recorded) == count
+    assert times == sorted(set(times))
+    assert times[0] == datetime(*first, tzinfo=UTC) == verdict(gateway, symbol, "1d").head_timestamp("1d")
+
+
+def test_both_ends_of_a_range_belong_to_it(gateway):
+    first, last = datetime(2001, 9, 10, tzinfo=UTC), datetime(2001, 9, 17, tzinfo=UTC)
+    assert [bar.time for bar in bars(gateway, "AAPL", first, last)] == [first, last]
+
+
+def test_nothing_exists_after_its_present():
+    gateway = ReplayGateway(latency=0, as_of=date(2003, 12, 31))
+    assert bars(gateway, "AAPL")[-1].time == datetime(2003, 12, 31, tzinfo=UTC)
+    assert verdict(gateway, "GOOG", "1d").head_timestamps == {"1d": None}
+
+
+def test_bars_of_an_unlisted_symbol_are_an_error_and_not_an_empty_range(gateway):
+    with pytest.raises(SymbolNotFoundError):
+        bars(gateway, "FB")
+
+
+def test_every_call_is_counted():
+    gateway = ReplayGateway(latency=0, as_of=date(2013, 3, 1))
+    verdict(gateway, "AAPL")
+    verdict(gateway, "NOPE")
+    bars(gateway, "AAPL")
+    assert gateway.calls == 3

@@ -1,0 +1,229 @@
+"""The wire contract: every endpoint's shape is exactly this one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+ORIGIN = {"gateway": "replay", "host": "symcache 0.1.0"}
+NO_ERROR = {"error": None, "error_kind": None, "error_code": None, "retry_after": None}
+DATA = ("open", "high", "low", "close", "volume")
+
+
+def post(host, path, **body):
+    response = host.http.post(path, json=body)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def test_a_valid_verdict(host):
+    answer = post(host, "/data/validate", symbol="aapl", timeframes=["1d", "1h"])
+    contract = answer.pop("contract_info")
+    assert answer == {
+        "success": True,
+        "is_valid": True,
+        "error_message": None,
+        "head_timestamps": {"1d": "2000-03-01T00:00:00+00:00", "1h": None},
+        "suggested_symbol": None,
+        "provenance": ORIGIN,
+        "confirmed": True,
+        **NO_ERROR,
+    }
+    assert isinstance(contract.pop("validated_at"), float)
+    assert contract == {
+        "symbol": "AAPL",
+        "asset_type": "STK",
+        "exchange": "Nasdaq",
+        "currency": "USD",
+        "description": "Apple Inc.",
+        "contract": {},
+        "provider": "replay",
+        "trading_hours": None,
+        "last_trade_date": None,
+        "head_timestamp": None,
+        "head_timestamp_timeframes": None,
+        "head_timestamp_fetched_at": None,
+    }
+
+
+def test_a_negative_is_permanent_and_confirmed_and_proposes_a_near_symbol(host):
+    assert post(host, "/data/validate", symbol="MSFFT", timeframes=["1d"]) == {
+        "success": True,
+        "is_valid": False,
+        "error_message": "Symbol MSFFT not found",
+        "contract_info": None,
+        "head_timestamps": None,
+        "suggested_symbol": "MSFT",
+        "provenance": ORIGIN,
+        "confirmed": True,
+        **NO_ERROR,
+        "error_kind": "permanent",
+    }
+
+
+@pytest.mark.parametrize("timeframes", [{}, {"timeframes": None}, {"timeframes": []}])
+def test_without_timeframes_no_head_timestamps_are_given(host, timeframes):
+    assert post(host, "/data/validate", symbol="IBM", **timeframes)["head_timestamps"] is None
+
+
+def test_only_what_was_asked_for_is_answered(host):
+    post(host, "/data/validate", symbol="GOOG", timeframes=["1d", "4h"])
+    assert post(host, "/data/validate", symbol="GOOG", timeframes=["1d"])["head_timestamps"] == {
+        "1d": "2004-08-19T00:00:00+00:00"
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "symbol"), [("MSFT", "MSFT"), ("brk.b", "BRK B"), ("BRK/B", "BRK B"), ("jepi", "JEPI")]
+)
+def test_symbol_info_is_a_verdict_with_the_hourly_head_timestamp(host, path, symbol):
+    answer = host.http.get(f"/data/symbol-info/{path}").json()
+    assert (answer["is_valid"], answer["head_timestamps"], answer["contract_info"]["symbol"]) == (
+        True,
+        {"1h": None},
+        symbol,
+    )
+
+
+def test_symbol_info_answers_for_a_pair_with_a_slash(host):
+    answer = host.http.get("/data/symbol-info/EUR/USD").json()
+    assert (answer["is_valid"], answer["error_message"]) == (False, "Symbol EURUSD not found")
+
+
+def test_bars_are_the_text_of_an_object_keyed_by_time(host):
+    answer = post(host, "/data/historical", symbol="AAPL", timeframe="1d", start="2000-03-01", end="2000-03-02")
+    bars = json.loads(answer.pop("data"))
+    assert answer == {"success": True, "rows": 2, "suggested_symbol": None, "provenance": ORIGIN, **NO_ERROR}
+    assert bars == {
+        "2000-03-01T00:00:00+00:00": dict(zip(DATA, (118.56, 132.06, 118.5, 130.31, 9616100.0), strict=True)),
+        "2000-03-02T00:00:00+00:00": dict(zip(DATA, (127.0, 127.94, 120.69, 122.0, 2779100.0), strict=True)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "start", "end"),
+    [("1d", "1990-01-01", "1999-12-31"), ("1d", "2013-03-02", "2026-01-01"), ("1h", "2010-01-01", "2012-01-01")],
+)
+def test_no_bars_are_an_empty_object(host, timeframe, start, end):
+    answer = post(host, "/data/historical", symbol="AAPL", timeframe=timeframe, start=start, end=end)
+    assert (answer["success"], answer["data"], answer["rows"]) == (True, "{}", 0)
+
+
+def test_bars_of_an_unknown_symbol_are_a_handled_failure(host):
+    answer = post(
+        host,
+        "/data/historical",
+        symbol="FB",
+        timeframe="1d",
+        start="2012-05-18T00:00:00Z",
+        end="2013-01-01T00:00:00+01:00",
+        instrument_type="STK",
+    )
+    assert answer == {
+        "success": False,
+        "data": None,
+        "rows": 0,
+        "suggested_symbol": None,
+        "provenance": ORIGIN,
+        **NO_ERROR,
+        "error": "Symbol FB not found",
+        "error_kind": "permanent",
+    }
+
+
+@pytest.mark.parametrize(
+    ("symbol", "timeframe", "stamp"),
+    [("AAPL", "1d", "2000-03-01T00:00:00+00:00"), ("AAPL", "1w", None), ("A", "1d", None)],
+)
+def test_a_head_timestamp_is_null_where_there_is_no_data(host, symbol, timeframe, stamp):
+    query = {"symbol": symbol, "timeframe": timeframe, "instrument_type": "STK"}
+    answer = host.http.get("/data/head-timestamp", params=query).json()
+    assert answer == {
+        "success": True,
+        "timestamp": stamp,
+        "suggested_symbol": None,
+        "provenance": ORIGIN,
+        **NO_ERROR,
+    }
+
+
+def test_a_head_timestamp_of_an_unknown_symbol_is_a_handled_failure(host):
+    answer = host.http.get("/data/head-timestamp", params={"symbol": "QQQQQ", "timeframe": "1d"}).json()
+    assert (answer["success"], answer["timestamp"], answer["error_kind"]) == (False, None, "permanent")
+
+
+def test_health_says_that_this_is_replay_and_not_interactive_brokers(host):
+    short = host.http.get("/health").json()
+    assert (set(short), short["healthy"], short["status"]) == (
+        {"healthy", "service", "timestamp", "status"},
+        True,
+        "healthy",
+    )
+    long = host.http.get("/health/").json()
+    assert set(long) == set(short) | {"ib_status", "connection_info", "gateway", "as_of", "calls"}
+    assert (long["gateway"], long["as_of"], long["ib_status"]) == (
+        "replay",
+        "2013-03-01T23:59:59.999999+00:00",
+        {"connected": False},
+    )
+    assert set(long["calls"]) == {"requests", "gateway"}
+
+
+def test_the_front_page_says_what_this_is(host):
+    about = host.http.get("/").json()
+    assert "REPLAY" in about.pop("notice")
+    assert about == {"name": "symcache-host", "version": "0.1.0", "wire_version": 1, "gateway": "replay"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"symbol": ""},
+        {"symbol": "   "},
+        {"symbol": "A" * 129},
+        {"symbol": 7},
+        {"symbol": "A\x00B"},
+        {"symbol": "A\nB"},
+        {"symbol": "\u202eLPAA"},
+        {"symbol": "AAPL", "timeframes": ["3d"]},
+        {"symbol": "AAPL", "timeframes": "1d"},
+        {"symbol": "AAPL", "timeframes": ["1d"] * 1000},
+        ["AAPL"],
+    ],
+)
+def test_a_question_that_does_not_fit_is_refused_with_its_place(host, body):
+    response = host.http.post("/data/validate", json=body)
+    assert response.status_code == 422
+    assert all({"type", "loc", "msg"} == set(problem) for problem in response.json()["detail"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"start": "2013-01-02", "end": "2013-01-01"},
+        {"start": "yesterday"},
+        {"start": "0001-01-01T00:00:00+14:00"},
+        {"timeframe": "1s"},
+        {"symbol": None},
+    ],
+)
+def test_a_range_that_does_not_fit_is_refused(host, change):
+    question = {"symbol": "AAPL", "timeframe": "1d", "start": "2012-01-01", "end": "2013-01-01"} | change
+    assert host.http.post("/data/historical", json=question).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff", b'{"symbol": "\\ud800"}', b'{"symbol": NaN}', b"[" * 100_000, b"null"]
+)
+def test_a_body_that_is_no_json_is_refused_and_hurts_nobody(host, content):
+    response = host.http.post("/data/validate", content=content, headers={"Content-Type": "application/json"})
+    assert response.status_code in (400, 422)
+    assert host.http.get("/health").json()["healthy"]
+
+
+@pytest.mark.parametrize("symbol", ["../../etc/passwd", "NUL", "%s%n", "' OR 1=1 --", "<b>", "ÅÄÖ", "股票", "A" * 128])
+def test_a_hostile_symbol_is_only_an_unknown_one(host, symbol):
+    answer = post(host, "/data/validate", symbol=symbol, timeframes=["1d"])
+    assert (answer["success"], answer["is_valid"], answer["error_kind"]) == (True, False, "permanent")

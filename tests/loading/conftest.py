@@ -1,0 +1,131 @@
+"""A market of five real stocks to load from, and loaders over it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from symcache_core import ContractInfo, SymbolCache, SymcacheSettings, ValidationResult, open_symbol_cache
+from symcache_core.errors import ProviderUnavailableError
+from symcache_core.loading import DataLoadingOrchestrator
+from symcache_core.loading.bar_store import BarStore
+
+NOW = datetime(2013, 3, 1, 23, 59, 59, tzinfo=UTC)
+
+Bars = dict[str, pd.DataFrame]
+
+
+@pytest.fixture(scope="session")
+def source() -> Bars:
+    """Every bar there is, by symbol, as the loader ought to give it back."""
+    with (files("symcache_host") / "data" / "daily_bars.csv.gz").open("rb") as file:
+        table = pd.read_csv(file, compression="gzip", parse_dates=["date"])
+    table["date"] = table["date"].dt.tz_localize("UTC").dt.as_unit("ns")
+    table["volume"] = table["volume"].astype("float64")
+    return {
+        str(symbol): group.drop(columns="symbol").rename(columns={"date": "timestamp"}).set_index("timestamp")
+        for symbol, group in table.groupby("symbol")
+    }
+
+
+@dataclass
+class Market:
+    """A provider in memory that keeps a list of what it was asked; ``heads`` and ``contracts`` can be overridden."""
+
+    bars: Bars
+    heads: dict[str, str | None] = field(default_factory=dict)
+    contracts: dict[str, ContractInfo] = field(default_factory=dict)
+    fails_at: int | None = None
+    hangs: bool = False
+    lookups: list[str] = field(default_factory=list)
+    asked: list[tuple[str, datetime, datetime]] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    fetching: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def validate_and_get_metadata(self, symbol: str, timeframes: Sequence[str]) -> ValidationResult:
+        self.lookups.append(symbol)
+        if symbol not in self.bars and symbol not in self.heads:
+            return ValidationResult(
+                is_valid=False, symbol=symbol, error_message=f"Symbol {symbol} not found", suggested_symbol="META"
+            )
+        head = self.heads[symbol] if symbol in self.heads else self.bars[symbol].index[0].isoformat()
+        return ValidationResult(
+            is_valid=True,
+            symbol=symbol,
+            contract_info=self.contracts.get(symbol),
+            head_timestamps=dict.fromkeys(timeframes, head),
+        )
+
+    async def fetch_historical_data(
+        self, symbol: str, timeframe: str, start: datetime, end: datetime, instrument_type: str | None = None
+    ) -> pd.DataFrame:
+        self.asked.append((symbol, start, end))
+        self.fetching.set()
+        try:
+            if len(self.asked) == self.fails_at:
+                raise ProviderUnavailableError("the line is dead", code="1100")
+            if self.hangs:
+                await asyncio.Event().wait()
+            return self.bars[symbol].loc[start:end]
+        finally:
+            self.ended.append(symbol)
+
+    def sessions_asked(self, symbol: str) -> pd.DatetimeIndex:
+        """The sessions of a symbol's bars within what was asked; one that was asked twice is there twice."""
+        stamps = [self.bars[symbol].loc[start:end].index for _, start, end in self.asked]
+        return stamps[0].append(stamps[1:]) if stamps else self.bars[symbol].index[:0]
+
+
+@dataclass
+class Loader:
+    """An orchestrator and its parts; ``load`` runs on an event loop of its own."""
+
+    market: Market
+    store: BarStore
+    symbol_cache: SymbolCache
+    now: datetime = NOW
+
+    async def aload(self, symbol: str, timeframe: str = "1d", **options: Any) -> pd.DataFrame:
+        orchestrator = DataLoadingOrchestrator(self.symbol_cache, self.market, self.store, lambda: self.now)
+        return await orchestrator.load_with_fallback(symbol, timeframe, **options)
+
+    def load(self, symbol: str, timeframe: str = "1d", **options: Any) -> pd.DataFrame:
+        return asyncio.run(self.aload(symbol, timeframe, **options))
+
+
+@pytest.fixture
+def market(source: Bars) -> Market:
+    return Market(dict(source))
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SymcacheSettings:
+    monkeypatch.chdir(tmp_path)
+    return SymcacheSettings(backend="memory", provider="ib", data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def symbol_cache(settings: SymcacheSettings) -> Iterator[SymbolCache]:
+    with open_symbol_cache(settings) as cache:
+        yield cache
+
+
+@pytest.fixture
+def loader(market: Market, symbol_cache: SymbolCache, tmp_path: Path) -> Loader:
+    return Loader(market, BarStore(tmp_path / "bars", "ib"), symbol_cache)
+
+
+@pytest.fixture(scope="session")
+def new_loader(source: Bars, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Loader]]:
+    """Makes loaders with a market and a store of their own, for a property that needs many."""
+    settings = SymcacheSettings(backend="memory", provider="ib", data_dir=tmp_path_factory.mktemp("data"))
+    with open_symbol_cache(settings) as symbol_cache:
+        yield lambda: Loader(Market(dict(source)), BarStore(tmp_path_factory.mktemp("bars"), "ib"), symbol_cache)

@@ -1,0 +1,76 @@
+"""Whatever a host service sends, what comes out is an answer or an error of the core."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from symcache_core.errors import ProviderError
+from symcache_core.models import ProviderAnswer
+from symcache_core.providers.wire import read_answer, read_bars
+
+START, END = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+URL = "http://127.0.0.1:5001/data/validate"
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner))
+FIELDS = ["success", "is_valid", "contract_info", "head_timestamps", "error_kind", "provenance", "confirmed", "data"]
+ANSWERS = st.dictionaries(st.sampled_from(FIELDS), JSON | st.sampled_from(["permanent", "{}"]), max_size=8)
+
+
+def with_success(answer):
+    return json.dumps({"success": True, **answer}).encode()
+
+
+@settings(deadline=None, max_examples=60)  # the machine may be busy
+@given(ANSWERS)
+def test_any_json_is_a_verdict_or_a_provider_error(answer):
+    try:
+        read = read_answer(with_success(answer), symbol="AAPL", provider="ib", url=URL)
+    except ProviderError:
+        return
+    assert isinstance(read, ProviderAnswer)
+    assert read.result.is_valid or not read.confirmed or answer["error_kind"] == "permanent"
+
+
+@settings(deadline=None, max_examples=60)  # the machine may be busy
+@given(st.binary(max_size=64))
+def test_any_bytes_are_a_verdict_or_a_provider_error(content):
+    with pytest.raises(ProviderError):
+        read_answer(content, symbol="AAPL", provider="ib", url=URL)
+
+
+FIGURES = st.floats(0, 1e9) | SCALARS
+BAR = st.fixed_dictionaries(dict.fromkeys(("open", "high", "low", "close", "volume"), FIGURES))
+TIMES = st.datetimes(datetime(1990, 1, 1), datetime(2030, 1, 1)) | st.datetimes()  # noqa: DTZ001  # a naive one is UTC
+
+
+@settings(deadline=None, max_examples=60)  # the first call imports pandas
+@given(st.dictionaries(TIMES.map(lambda moment: moment.isoformat()) | st.text(max_size=12), BAR, max_size=5))
+def test_any_bars_are_a_sorted_frame_or_a_provider_error(bars):
+    try:
+        frame = read_bars(with_success({"data": json.dumps(bars)}), start=START, end=END, provider="ib", url=URL)
+    except ProviderError:
+        return
+    assert frame[["open", "high", "low", "close"]].notna().all(axis=None)
+    assert frame.index.is_monotonic_increasing
+    assert frame.index.is_unique
+    assert set(map(str, frame.dtypes)) == {"float64"}
+
+
+def test_the_same_moment_written_twice_is_one_bar_and_the_last_wins():
+    bar = dict.fromkeys(("open", "high", "low", "close", "volume"), 1)
+    twice = {"2024-01-02T00:00:00Z": bar, "2024-01-02T01:00:00+01:00": bar | {"close": 2}}
+    frame = read_bars(with_success({"data": json.dumps(twice)}), start=START, end=END, provider="ib", url=URL)
+    assert frame["close"].tolist() == [2.0]
+
+
+def test_importing_the_providers_brings_neither_pandas_nor_a_server():
+    code = "import sys, symcache_core.providers; print(*{'pandas', 'fastapi', 'uvicorn'} & set(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert shown.stdout.strip() == ""
