@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import diskcache
-from diskcache.core import MODE_BINARY, MODE_RAW, UNKNOWN
+from diskcache.core import DBNAME, DEFAULT_SETTINGS, MODE_BINARY, MODE_RAW, UNKNOWN
 from pydantic import BaseModel, ConfigDict, Field
 
 from symcache_core.errors import (
@@ -67,6 +68,45 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         return bytes(super().fetch(mode, filename, value, read))
 
 
+class _Cache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
+    """A cache that closes the connections of all its threads, where diskcache closes the calling thread's alone."""
+
+    def __init__(self, directory: str, **settings: Any) -> None:
+        self._pid = os.getpid()
+        self._connections: list[sqlite3.Connection] = []
+        self._inherited: list[sqlite3.Connection] = []
+        try:
+            super().__init__(directory, **settings)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        if self._pid != os.getpid():
+            # The parent's connections must not be used in a forked child, nor closed there.
+            self._inherited, self._connections = self._connections, []
+            self._pid, self._local = os.getpid(), threading.local()
+        con: sqlite3.Connection | None = getattr(self._local, "con", None)
+        if con is None:
+            con = self._local.con = self._connect()
+        return con
+
+    def _connect(self) -> sqlite3.Connection:
+        con = sqlite3.connect(
+            Path(self.directory) / DBNAME, timeout=self.timeout, isolation_level=None, check_same_thread=False
+        )
+        self._connections.append(con)
+        for pragma in ("cache_size", "mmap_size", "synchronous"):  # what SQLite keeps for each connection
+            con.execute(f"PRAGMA {pragma} = {DEFAULT_SETTINGS[f'sqlite_{pragma}']}")
+        return con
+
+    def close(self) -> None:
+        self._local = threading.local()
+        while self._connections:
+            self._connections.pop().close()
+
+
 class DiskBackend:
     """A ``diskcache.Cache`` that holds lines of JSON as bytes.
 
@@ -81,7 +121,7 @@ class DiskBackend:
         with self._mapped():
             settings.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Eviction stays off: only keep_until, clear and delete may drop an entry.
-            self._cache = diskcache.Cache(
+            self._cache = _Cache(
                 str(settings.path), timeout=settings.timeout, disk=BytesDisk, eviction_policy="none", cull_limit=0
             )
             os.chmod(settings.path / "cache.db", 0o600)

@@ -207,6 +207,7 @@ class PolicyCache:
             backend=self._name,
             provider=self._provider,
             cached_symbols=cached,
+            waiting=self._flights.waiting(),
             degraded=self._degraded,
             totals=totals,
             since=since,

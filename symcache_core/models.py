@@ -285,11 +285,15 @@ class Counters(_Value):
 
 
 class CacheStats(Counters):
-    """The figures of one cache: this process's counters, and ``totals`` over every process since ``since``."""
+    """The figures of one cache: this process's counters, and ``totals`` over every process since ``since``.
+
+    ``waiting`` is how many callers wait for the provider at this moment.
+    """
 
     backend: str
     provider: str
     cached_symbols: int
+    waiting: int = 0
     degraded: bool = False
     totals: Counters = Counters()
     since: float | None = None

@@ -75,6 +75,11 @@ class SingleFlight(Generic[T]):
         """Begin the work on the running loop with nobody waiting; False if it is under way already."""
         return self._board(key, work)[1]
 
+    def waiting(self) -> int:
+        """How many callers wait at this moment, background work counted as one."""
+        with self._lock:
+            return sum(flight.aboard for flight in self._flights.values())
+
     async def drain(self, timeout: float) -> None:
         """Wait for the flights of the running loop, and cancel what is not done in time (seconds)."""
         loop = asyncio.get_running_loop()

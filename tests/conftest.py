@@ -4,8 +4,6 @@ import os
 
 import pytest
 
-BACKENDS = ("memory", "json", "diskcache")
-
 
 def pytest_collection_modifyitems(config, items):
     """Leave the contract suites of other backends to their own tox environments."""
@@ -15,12 +13,6 @@ def pytest_collection_modifyitems(config, items):
     others = [item for item in items if getattr(getattr(item, "cls", None), "backend", chosen) != chosen]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in set(others)]
-
-
-@pytest.fixture
-def backend_name():
-    """The backend that this run is about: one by tox environment, ``json`` without."""
-    return os.environ.get("SYMCACHE_TEST_BACKEND", "json")
 
 
 @pytest.fixture(autouse=True)

@@ -286,7 +286,7 @@ class SymbolCacheContract(Bench):
             first, second = (
                 asyncio.ensure_future(cache.get_or_validate("AAPL", [], provider.validate)) for _ in range(2)
             )
-            while not provider.calls:
+            while cache.get_stats().waiting < 2:
                 await asyncio.sleep(0)
             first.cancel()
             await asyncio.wait({first})
@@ -300,7 +300,7 @@ class SymbolCacheContract(Bench):
         async def main() -> None:
             provider.gate = asyncio.Event()
             waiters = [asyncio.ensure_future(cache.get_or_validate("AAPL", [], provider.validate)) for _ in range(3)]
-            while not provider.calls:
+            while not provider.calls or cache.get_stats().waiting < 3:
                 await asyncio.sleep(0)
             for waiter in waiters:
                 waiter.cancel()

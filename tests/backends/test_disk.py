@@ -5,6 +5,7 @@ import pickle
 import sqlite3
 import stat
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -109,3 +110,27 @@ def test_a_folder_that_cannot_be_made_is_an_error_that_names_the_setting(tmp_pat
     (tmp_path / "file").touch()
     with pytest.raises(BackendUnavailableError, match=r"backends\.diskcache\.path"):
         DiskBackend(DiskSettings(path=tmp_path / "file" / "symbols"))
+
+
+def test_closing_closes_the_connections_of_every_thread(folder):
+    store = DiskBackend(DiskSettings(path=folder))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: store.write(f"k{number}", b"{}", FAR), range(20)))
+        connections = list(store._cache._connections)
+        store.close()
+    for connection in connections:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
+
+
+def test_a_forked_child_has_connections_of_its_own(store):
+    store.write("before", b"{}", FAR)
+    child = os.fork()
+    if child == 0:
+        try:
+            store.write("child", store.read("before"), FAR)
+        finally:
+            os._exit(0 if store.read("child") == b"{}" else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert store.read("child") == b"{}"
+    store.write("after", b"{}", FAR)
