@@ -100,8 +100,7 @@ class PolicyCache:
         slot = self._trusted(symbol, wanted, now)
         info = slot.info if slot is not None else self._find(symbol, Instrument.parse(symbol).key(self._provider))
         if info is None or (slot is None and not rules.answers(info, wanted, now)):
-            self._tally["misses"] += 1
-            log.info("symbol cache miss %s backend=%s", symbol, self._name)
+            self._missed(symbol)
             return None
         self._count(symbol, Outcome.HIT, info, now)
         return info
@@ -164,6 +163,7 @@ class PolicyCache:
                 )
             except Exception as error:
                 if fallback is None:
+                    self._missed(symbol)
                     raise
                 return self._answer(symbol, Outcome.STALE, fallback, self._clock(), wanted, error)
             if led:
@@ -368,6 +368,10 @@ class PolicyCache:
             log.info(
                 "symbol cache %s %s age=%s ttl=%s backend=%s", outcome, symbol, _span(age), _span(left), self._name
             )
+
+    def _missed(self, symbol: str) -> None:
+        self._tally["misses"] += 1
+        log.info("symbol cache miss %s backend=%s", symbol, self._name)
 
     def _storage_failed(self, error: BackendError) -> None:
         if not self._degraded:

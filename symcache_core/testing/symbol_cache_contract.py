@@ -223,6 +223,7 @@ class SymbolCacheContract(Bench):
         assert raised.value is provider.error
         assert list(cache.symbols()) == []
         assert cache.get("AAPL") is None
+        assert cache.get_stats().misses == 2
 
     def test_a_stale_entry_bridges_an_outage_for_a_week(
         self, cache: PolicyCache, provider: Provider, clock: Clock
