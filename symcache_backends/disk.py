@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import diskcache
 from diskcache.core import DBNAME, DEFAULT_SETTINGS, MODE_BINARY, MODE_RAW, UNKNOWN
@@ -23,6 +25,11 @@ from symcache_core.errors import (
 )
 from symcache_core.plugin import Backend, StorePath, hookimpl
 
+from .file_lease import FileLease, try_lease
+from .shared_word import SharedWord
+
+log = logging.getLogger("symcache")
+
 
 class DiskSettings(BaseModel):
     """The options of the diskcache backend."""
@@ -31,6 +38,10 @@ class DiskSettings(BaseModel):
 
     path: StorePath = Field(Path("{data_dir}/symbols.diskcache"), description="the folder")
     timeout: float = Field(10.0, gt=0, description="seconds to wait for another process's transaction")
+    eviction: Literal["none", "least-recently-stored", "least-recently-used", "least-frequently-used"] = Field(
+        "none", description="what goes first when the folder outgrows size_limit"
+    )
+    size_limit: int = Field(1 << 30, gt=0, description="bytes to keep the folder below, if anything may be evicted")
 
 
 class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
@@ -45,8 +56,10 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         return key, True
 
     def get(self, key: Any, raw: bool) -> Any:
-        """Give a key back if it is text, else ``None``."""
-        return key if raw and isinstance(key, str) else None
+        """Give a key back, if it is text."""
+        if not raw or not isinstance(key, str):
+            raise CorruptEntryError("a row of the diskcache folder has a key that is not plain text; refused")
+        return key
 
     def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> Any:
         """Store bytes, in the database or, when long, in a file."""
@@ -101,6 +114,11 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
             con.execute(f"PRAGMA {pragma} = {DEFAULT_SETTINGS[f'sqlite_{pragma}']}")
         return con
 
+    def keys_at(self, now: float) -> list[str]:
+        """The keys whose entries are not over; one that is not plain text is refused."""
+        rows = self._con.execute("SELECT key, raw FROM Cache WHERE expire_time IS NULL OR expire_time > ?", (now,))
+        return [key for key, raw in rows.fetchall() if raw and isinstance(key, str)]
+
     def close(self) -> None:
         self._local = threading.local()
         while self._connections:
@@ -108,7 +126,7 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
 
 
 class DiskBackend:
-    """A ``diskcache.Cache`` that holds lines of JSON as bytes.
+    """A ``diskcache.Cache`` of lines of JSON, and a word by which processes hear of each other's writes.
 
     Raises:
         BackendUnavailableError: The folder cannot be made or written.
@@ -117,65 +135,146 @@ class DiskBackend:
 
     def __init__(self, settings: DiskSettings) -> None:
         self._path = settings.path
+        self._settings = settings
         self._closed = False
+        self._generation = 0
+        self._cells: Sequence[int] | memoryview[int] = [-1]
+        self._known: int | None = None
         with self._mapped():
-            settings.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Eviction stays off: only keep_until, clear and delete may drop an entry.
-            self._cache = _Cache(
-                str(settings.path), timeout=settings.timeout, disk=BytesDisk, eviction_policy="none", cull_limit=0
-            )
-            os.chmod(settings.path / "cache.db", 0o600)
+            self._open()
 
     def read(self, key: str) -> bytes | None:
         """The entry under a key; a refused row counts as none."""
         with self._mapped():
-            try:
-                entry: bytes | None = self._cache.get(key)
-            except CorruptEntryError:
-                return None
-            return entry
+            return self._get(key)
+
+    def read_many(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        """The entries under those of the keys that have one."""
+        with self._mapped():
+            return {key: entry for key in keys if (entry := self._get(key)) is not None}
 
     def write(self, key: str, entry: bytes, keep_until: float) -> None:
         """Put an entry under a key."""
-        with self._mapped():
+        with self._writing():
             self._set(key, entry, keep_until)
 
+    def write_many(self, entries: Mapping[str, tuple[bytes, float]]) -> None:
+        """Write each ``key: (entry, keep_until)``, in one transaction."""
+        with self._writing(), self._cache.transact():
+            for key, (entry, keep_until) in entries.items():
+                self._set(key, entry, keep_until)
+
     def update(self, key: str, change: Callable[[bytes | None], tuple[bytes, float] | None]) -> None:
-        """Replace an entry by what ``change`` makes of it, in one transaction."""
-        with self._mapped(), self._cache.transact():
-            changed = change(self.read(key))
+        """Replace an entry by what ``change`` makes of it, while nobody else can write."""
+        with self._writing(), self._cache.transact():
+            changed = change(self._get(key))
             if changed is not None:
                 self._set(key, *changed)
 
     def delete(self, key: str) -> bool:
         """Drop the entry under a key."""
-        with self._mapped():
+        with self._writing():
             return bool(self._cache.delete(key))
 
     def keys(self) -> Iterator[str]:
         """Every key there is at this moment."""
         with self._mapped():
-            return iter([key for key in self._cache.iterkeys() if key is not None])
+            return iter(self._cache.keys_at(time.time()))
 
     def clear(self) -> int:
         """Drop every entry."""
-        with self._mapped():
+        with self._writing():
             return int(self._cache.clear())
 
+    def generation(self) -> int:
+        """A number that changes when another process, or another object of this one, has written."""
+        if self._cells[0] != self._known:
+            with self._mapped(), self._mutex:
+                self._note_others()
+        return self._generation
+
+    def try_lock(self, key: str) -> FileLease | None:
+        """The lease of a key, or ``None`` if anyone on this machine has it."""
+        with self._mapped():
+            return try_lease(self._path / "leases", key)
+
+    def compact(self) -> None:
+        """Drop what is over."""
+        with self._writing():
+            self._cache.expire()
+
+    def size(self) -> int:
+        """Bytes of the database and its files."""
+        with self._mapped():
+            return int(self._cache.volume())
+
     def close(self) -> None:
-        """Close the database."""
-        if not self._closed:
-            self._closed = True
-            self._cache.close()
+        """Close the connections of every thread."""
+        if self._closed:
+            return
+        self._closed = True
+        self._cells, self._known = [-1], None
+        self._word.close()
+        os.close(self._lock)
+        self._cache.close()
+
+    def _open(self) -> None:
+        self._pid = os.getpid()
+        self._mutex = threading.RLock()
+        settings = self._settings
+        self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        evicts = settings.eviction != "none"
+        self._cache = _Cache(
+            str(self._path),
+            timeout=settings.timeout,
+            disk=BytesDisk,
+            eviction_policy=settings.eviction,
+            **({"size_limit": settings.size_limit} if evicts else {}),
+        )
+        os.chmod(self._path / DBNAME, 0o600)
+        self._lock = os.open(self._path / "symcache.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._word = SharedWord(self._lock)
+        self._cells = self._word.cells
+        self._known = self._cells[0]
+
+    def _get(self, key: str) -> bytes | None:
+        try:
+            entry: bytes | None = self._cache.get(key)
+        except CorruptEntryError as error:
+            log.warning("%s: %s", self._path, error)
+            return None
+        return entry
 
     def _set(self, key: str, entry: bytes, keep_until: float) -> None:
         self._cache.set(key, entry, expire=keep_until - time.time())
+
+    def _note_others(self) -> None:
+        word = self._cells[0]
+        if word != self._known:
+            self._generation += 1
+            self._known = word
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Alone with the database, so that the word changes with what it announces."""
+        with self._mapped(), self._mutex:
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            try:
+                self._note_others()
+                try:
+                    yield
+                finally:
+                    self._known = self._word.renew()
+            finally:
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:
         if self._closed:
             raise ClosedError(f"the diskcache backend at {self._path} is closed")
         try:
+            if getattr(self, "_pid", os.getpid()) != os.getpid():
+                self._open()
             yield
         except (diskcache.Timeout, sqlite3.OperationalError, OSError) as error:
             raise BackendUnavailableError(

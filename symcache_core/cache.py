@@ -20,7 +20,7 @@ from .errors import (
     ProviderUnavailableError,
 )
 from .models import CachedSymbolInfo, CacheStats, Counters, Lookup, Outcome, ProviderAnswer, ValidationResult
-from .near_cache import NearCache, Slot
+from .near_cache import NearCache
 from .policy import Freshness, Policy
 from .protocols import CanSeeOthers, Clock, StorageBackend, Validate
 from .single_flight import SingleFlight
@@ -74,9 +74,11 @@ class PolicyCache:
         self._clock = clock
         self._entries = EntryStore(backend, key_prefix(provider))
         self._near = NearCache(near_cache_size, near_cache_age)
-        self._sees_others = isinstance(backend, CanSeeOthers)
+        self._slots = self._near.slots
+        self._watched: CanSeeOthers | _Unwatched = backend if isinstance(backend, CanSeeOthers) else _Unwatched()
         self._flights: SingleFlight[tuple[CachedSymbolInfo, bool]] = SingleFlight()
         self._tally = new_tally()
+        self._near_hits = 0  # beside the others, because it is faster to count so
         self._shared = SharedCounters(backend, provider, clock)
         self._outage: tuple[float, Exception] | None = None
         self._refresh_not_before: dict[str, float] = {}
@@ -95,15 +97,14 @@ class PolicyCache:
         Raises:
             InvalidSymbolError: The text cannot be a symbol.
         """
-        wanted = timeframes if type(timeframes) is tuple else _names(timeframes)
-        now = self._clock()
-        slot = self._trusted(symbol, wanted, now)
-        info = slot.info if slot is not None else self._find(symbol, Instrument.parse(symbol).key(self._provider))
-        if info is None or (slot is None and not rules.answers(info, wanted, now)):
-            self._missed(symbol)
-            return None
-        self._count(symbol, Outcome.HIT, info, now)
-        return info
+        try:
+            since, until, generation, info = self._slots[symbol].hits[timeframes]  # type: ignore[index]  # or a KeyError
+        except (KeyError, TypeError):
+            return self._get(symbol, _names(timeframes))
+        if since <= self._clock() < until and (generation is None or generation == self._watched.generation()):
+            self._near_hits += 1
+            return info
+        return self._get(symbol, _names(timeframes))
 
     def peek(self, symbol: str) -> CachedSymbolInfo | None:
         """Whatever is stored of a symbol, over or not; counts as no lookup."""
@@ -140,9 +141,9 @@ class PolicyCache:
             Exception: What ``validate`` raised, unchanged, when there is nothing to fall back on.
         """
         wanted, now = _names(timeframes), self._clock()
-        slot = self._trusted(symbol, wanted, now)
-        if slot is not None and now < rules.refresh_at(slot.info, self._policy):
-            return self._answer(symbol, Outcome.HIT, slot.info, now, wanted)
+        near = self._near_hit(symbol, wanted, now)
+        if near is not None and now < rules.refresh_at(near, self._policy):
+            return self._answer(symbol, Outcome.HIT, near, now, wanted)
         instrument = Instrument.parse(symbol)
         key = instrument.key(self._provider)
         ask = partial(self._ask, symbol, key, str(instrument), wanted, validate)
@@ -195,7 +196,7 @@ class PolicyCache:
     def get_stats(self) -> CacheStats:
         """What this cache has answered so far, and how many symbols it holds."""
         self._check_open()
-        counters = Counters(**self._tally)
+        counters = self._counters()
         totals, since = self._shared.totals(counters)
         try:
             cached = sum(1 for _ in self._entries.keys())
@@ -203,7 +204,7 @@ class PolicyCache:
             cached = 0
             self._storage_failed(error)
         return CacheStats(
-            **self._tally,
+            **counters.model_dump(exclude={"hit_ratio"}),
             backend=self._name,
             provider=self._provider,
             cached_symbols=cached,
@@ -231,26 +232,41 @@ class PolicyCache:
         await self._flights.drain(drain)
         await asyncio.to_thread(self.close)
 
-    def _trusted(self, symbol: str, wanted: tuple[str, ...], now: float) -> Slot | None:
-        slot = self._near.find(symbol)
-        if slot is None or not slot.serves(wanted, now):
+    def _get(self, symbol: str, wanted: tuple[str, ...]) -> CachedSymbolInfo | None:
+        now = self._clock()
+        info = self._near_hit(symbol, wanted, now)
+        if info is None:
+            info = self._find(symbol, Instrument.parse(symbol).key(self._provider))
+            if info is None or not rules.answers(info, wanted, now):
+                self._missed(symbol)
+                return None
+        self._count(symbol, Outcome.HIT, info, now)
+        return info
+
+    def _near_hit(self, symbol: str, wanted: tuple[str, ...], now: float) -> CachedSymbolInfo | None:
+        slot = self._slots.get(symbol)
+        if slot is None:
             return None
-        if self._sees_others and slot.generation != self._entries.generation():
+        hit = since, until, generation, info = slot.hit(wanted)
+        if not since <= now < until or generation != self._watched.generation():
             return None
-        return slot
+        if info.validation_result.is_valid and not log.isEnabledFor(logging.INFO):
+            # From now on nothing but the count has to be done for it.
+            slot.hits[wanted] = hit
+        return info
 
     def _find(self, symbol: str, key: str) -> CachedSymbolInfo | None:
         self._check_open()
         ticket, info = self._near.ticket(), None
         try:
-            generation = self._entries.generation()
+            generation = self._watched.generation()
             info = self._entries.read(key)
         except BackendError as error:
             self._storage_failed(error)
             return None
         self._degraded = False
         if info is not None:
-            self._near.keep(key, symbol, info, self._clock(), generation, ticket)
+            self._near.keep(key, symbol, info, now=self._clock(), generation=generation, ticket=ticket)
         if self._shared.is_due():
             self._flush()
         return info
@@ -292,7 +308,7 @@ class PolicyCache:
             return rules.merge(info, answer, asked, key, self._clock(), self._policy), True
 
     async def _call(self, validate: Validate, spelling: str, asked: Sequence[str]) -> ProviderAnswer:
-        self._tally["provider_calls"] += 1
+        self._tally.provider_calls += 1
         deadline = asyncio.timeout(self._policy.timeout)
         try:
             try:
@@ -309,7 +325,7 @@ class PolicyCache:
                     raise
                 raise ProviderError(f"{spelling}: the provider cancelled its own call") from None
         except Exception as error:
-            self._tally["provider_errors"] += 1
+            self._tally.provider_errors += 1
             if isinstance(error, _OUTAGE):
                 self._outage = (self._clock() + self._policy.retry_throttle, error)
             log.info("symbol cache provider error %s: %s", spelling, error)
@@ -335,7 +351,7 @@ class PolicyCache:
         if now >= self._refresh_not_before.get(key, 0.0) and self._outage_at(now) is None:
             self._refresh_not_before[key] = now + self._policy.retry_throttle
             if self._flights.start(key, ask):
-                self._tally["refreshes"] += 1
+                self._tally.refreshes += 1
 
     def _servable(self, info: CachedSymbolInfo, now: float) -> bool:
         return rules.freshness(info, now, self._policy) is not Freshness.EXPIRED
@@ -360,9 +376,9 @@ class PolicyCache:
         return Lookup(verdict, outcome, max(0.0, now - info.cached_at), info, missing, error)
 
     def _count(self, symbol: str, outcome: Outcome, info: CachedSymbolInfo, now: float) -> None:
-        self._tally[_COUNTER[outcome]] += 1
+        vars(self._tally)[_COUNTER[outcome]] += 1
         if not info.validation_result.is_valid:
-            self._tally["negatives"] += 1
+            self._tally.negatives += 1
         if log.isEnabledFor(logging.INFO):
             age, left = now - info.cached_at, info.cached_at + info.ttl_seconds - now
             log.info(
@@ -370,8 +386,11 @@ class PolicyCache:
             )
 
     def _missed(self, symbol: str) -> None:
-        self._tally["misses"] += 1
+        self._tally.misses += 1
         log.info("symbol cache miss %s backend=%s", symbol, self._name)
+
+    def _counters(self) -> Counters:
+        return Counters(**{**vars(self._tally), "hits": self._tally.hits + self._near_hits})
 
     def _storage_failed(self, error: BackendError) -> None:
         if not self._degraded:
@@ -380,13 +399,20 @@ class PolicyCache:
 
     def _flush(self) -> None:
         try:
-            self._shared.flush(Counters(**self._tally))
+            self._shared.flush(self._counters())
         except BackendError as error:
             log.warning("symbol cache counters not stored: %s", error)
 
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("this symbol cache is closed")
+
+
+class _Unwatched:
+    """Stands in for a backend that cannot tell whether others have written."""
+
+    def generation(self) -> None:
+        return None
 
 
 def _names(timeframes: Iterable[str]) -> tuple[str, ...]:

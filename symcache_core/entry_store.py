@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from . import codec
 from .errors import CorruptEntryError, NewerSchemaError
 from .models import CachedSymbolInfo
-from .protocols import CanSeeOthers, CanUpdate, StorageBackend
+from .protocols import CanUpdate, StorageBackend
 
 _FOREVER = 253402300799.0  # the last second of the year 9999
 
@@ -32,12 +32,8 @@ class EntryStore:
     def __init__(self, backend: StorageBackend, prefix: str) -> None:
         self._backend = backend
         self._prefix = prefix
+        self._update = backend.update if isinstance(backend, CanUpdate) else self._read_and_write
         self._lock = threading.Lock()
-        self._generation = backend.generation if isinstance(backend, CanSeeOthers) else None
-
-    def generation(self) -> int:
-        """A number that differs from the last one if someone else has written, where the backend can tell."""
-        return 0 if self._generation is None else self._generation()
 
     def read(self, key: str) -> CachedSymbolInfo | None:
         """The entry under a key; one that cannot be understood counts as none.
@@ -80,10 +76,7 @@ class EntryStore:
             return codec.encode(key, new), keep_until
 
         with self._lock:
-            if isinstance(self._backend, CanUpdate):
-                self._backend.update(key, apply)
-            elif (written := apply(self._backend.read(key))) is not None:
-                self._backend.write(key, *written)
+            self._update(key, apply)
             if spoiled:
                 self._set_aside(key, spoiled[0])
         return made[0]
@@ -99,6 +92,11 @@ class EntryStore:
     def clear(self) -> int:
         """Drop every entry of this provider; tells how many there were."""
         return sum(self._backend.delete(key) for key in list(self.keys()))
+
+    def _read_and_write(self, key: str, change: Callable[[bytes | None], tuple[bytes, float] | None]) -> None:
+        written = change(self._backend.read(key))
+        if written is not None:
+            self._backend.write(key, *written)
 
     def _set_aside(self, key: str, line: bytes) -> None:
         log.warning("symbol cache entry %s could not be understood; its bytes are kept under @corrupt|%s", key, key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, NoReturn, Self
@@ -182,7 +182,7 @@ class ProviderAnswer:
 
     result: ValidationResult
     confirmed: bool = True
-    provenance: Provenance = field(default_factory=Provenance)
+    provenance: Provenance = Provenance()
     valid_until: float | None = None
     one_head_timestamp: bool = False
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any
 
-from .models import CachedSymbolInfo, Part, ProviderAnswer, ValidationResult
+from .models import CachedSymbolInfo, FrozenDict, Part, ProviderAnswer, ValidationResult
 
 ANY_TIMEFRAME = "*"
 """The part that stands for every timeframe whose own is not known."""
@@ -193,7 +193,10 @@ def _invalid(
 
 
 def _with(result: ValidationResult, **changes: Any) -> ValidationResult:
-    return ValidationResult.model_validate({**dict(result), **changes})
+    # Not validated anew: every value has been, and storing is to be fast.
+    if stamps := changes.get("head_timestamps"):
+        changes["head_timestamps"] = FrozenDict(stamps)
+    return result.model_copy(update=changes)
 
 
 def _part(info: CachedSymbolInfo, timeframe: str) -> Part | None:

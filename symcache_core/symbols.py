@@ -38,6 +38,7 @@ CURRENCIES = frozenset(
 
 _QUALIFIED = re.compile(r"(?P<left>.+)@(?P<venue>[A-Z0-9.]*)(?::(?P<currency>[A-Z]{3}))?")
 _PAIR = re.compile(r"(?P<base>[A-Z]{3})[./ -]?(?P<quote>[A-Z]{3})")
+_INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # control, format, surrogate, private use, line and paragraph ends
 _CLASS_SHARE = re.compile(r"([A-Z0-9]+)[./ -]([A-Z0-9]+)")
 
 
@@ -87,7 +88,7 @@ class Instrument:
     def key(self, provider: str) -> str:
         """The storage key: ``provider|type|symbol|venue|currency``, percent-escaped."""
         fields = (provider, self.asset_type, self.symbol, self.venue, self.currency)
-        return "|".join(quote(field, safe=" /") for field in fields)
+        return "|".join(map(_escaped, fields))
 
     @classmethod
     def from_key(cls, key: str) -> Self:
@@ -102,17 +103,26 @@ class Instrument:
 
 def key_prefix(provider: str) -> str:
     """What every storage key of a provider, and no other's, begins with."""
-    return quote(provider, safe=" /") + "|"
+    return _escaped(provider) + "|"
+
+
+def _escaped(field: str) -> str:
+    return field if field.isascii() and field.isalnum() else quote(field, safe=" /")
 
 
 def _clean(text: str) -> str:
     stripped = text.strip(" \t\r\n")
     if len(stripped) > MAX_LENGTH:
         raise InvalidSymbolError(f"symbol of {len(stripped)} characters: at most {MAX_LENGTH} are allowed")
-    if any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") for char in stripped):
+    plain = stripped.isascii() and stripped.isprintable()
+    if not plain and any(unicodedata.category(char) in _INVISIBLE for char in stripped):
         raise InvalidSymbolError(f"symbol {text!a} has control or invisible characters: remove them")
-    symbol = unicodedata.normalize("NFC", unicodedata.normalize("NFC", stripped).upper())
+    symbol = stripped.upper() if plain else _upper(stripped)
     symbol = " ".join(symbol.split())
     if not symbol:
         raise InvalidSymbolError("empty symbol: give a ticker such as AAPL, BRK.B or EURUSD")
     return symbol
+
+
+def _upper(text: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).upper())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,12 +19,12 @@ FLUSH_EVERY = 60.0
 _FOREVER = 253402300799.0  # the last second of the year 9999
 
 
-def new_tally() -> dict[str, int]:
-    """This process's running counts, one for each field of :class:`~symcache_core.models.Counters`.
+def new_tally() -> SimpleNamespace:
+    """This process's running counts, one attribute for each field of :class:`~symcache_core.models.Counters`.
 
-    A plain ``tally[name] += 1`` suffices between threads: CPython changes threads only at calls and loops.
+    A plain ``tally.hits += 1`` suffices between threads: CPython changes threads only at calls and loops.
     """
-    return dict.fromkeys(Counters.model_fields, 0)
+    return SimpleNamespace(**dict.fromkeys(Counters.model_fields, 0))
 
 
 class _Record(BaseModel):

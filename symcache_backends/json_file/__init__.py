@@ -22,6 +22,9 @@ class JsonSettings(BaseModel):
 
     path: StorePath = Field(Path("{data_dir}/backend_symbol_cache.json"), description="the file")
     fsync: Literal["never", "always"] = Field("never", description="'always' makes each store survive a power loss")
+    coherence: Literal["memory", "stat"] = Field(
+        "memory", description="how processes tell each other of writes; 'stat' for mounts that do not share memory"
+    )
 
 
 def open_json(settings: JsonSettings) -> StorageBackend:
@@ -39,7 +42,9 @@ def open_json(settings: JsonSettings) -> StorageBackend:
         raise ConfigurationError(
             "the json backend needs Linux or macOS: set backend = 'diskcache' on this system"
         ) from None
-    return JsonFileBackend(settings.path, fsync=settings.fsync == "always")
+    return JsonFileBackend(
+        settings.path, fsync=settings.fsync == "always", shares_memory=settings.coherence == "memory"
+    )
 
 
 @hookimpl

@@ -1,36 +1,41 @@
 """JsonFileBackend: a snapshot and a journal, shared by threads and processes.
 
-Who writes holds the lock, reads what others have appended, then appends one line. Who reads compares the journal's
-inode and size with what it last saw. Compaction puts a new snapshot and then an empty journal in place of the old ones;
-a crash in between is harmless, because a journal replayed over the snapshot that already holds it changes nothing.
+Who writes holds the lock, reads what others have appended, then appends one line, and changes a word of shared memory.
+Who reads compares the journal's size with what it last saw; who only wants to know whether anyone wrote looks at the
+word. Compaction puts a new snapshot and then an empty journal in place of the old ones; a crash in between is
+harmless, because a journal replayed over the snapshot that already holds it changes nothing.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from symcache_core.errors import BackendUnavailableError, ClosedError
 
+from ..file_lease import FileLease, try_lease
+from ..shared_word import SharedWord
 from . import records
 from .adoption import adopt
-from .files import beside, locked, open_private, replace
+from .files import beside, lock, locked, open_private, replace, unlock
 from .view import News, View
 
-_COMPACT_FROM = 1 << 20
-"""Bytes of journal below which compaction waits for ``close``."""
+log = logging.getLogger("symcache")
 
 
 class JsonFileBackend:
     """One JSON file and its journal.
 
     Args:
-        path: The file; ``.journal``, ``.lock`` and, when needed, ``.quarantine`` and ``.bak`` are beside it.
+        path: The file; ``.journal``, ``.lock`` and, when needed, ``.leases``, ``.quarantine`` and ``.bak`` are beside
+            it.
         fsync: Whether a write returns only once it survives a power loss.
+        shares_memory: Whether all who have the store open share memory through the file ``.lock``.
 
     Raises:
         BackendUnavailableError: The files cannot be read or written.
@@ -38,46 +43,63 @@ class JsonFileBackend:
         NewerSchemaError: A newer symcache wrote it; it is left alone.
     """
 
-    def __init__(self, path: Path, *, fsync: bool = False) -> None:
+    def __init__(self, path: Path, *, fsync: bool = False, shares_memory: bool = True) -> None:
         self._path = path
         self._fsync = fsync
+        self._shares_memory = shares_memory
         self._closed = False
         self._generation = 0
-        self._open()
+        self._cells: Sequence[int] | memoryview[int] = [-1]
+        self._known: int | None = None
+        with self._mapped():
+            self._open()
 
     def read(self, key: str) -> bytes | None:
         """The entry under a key."""
-        with self._reading() as view:
+        with self._using() as view:
             return view.entry(key)
+
+    def read_many(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        """The entries under those of the keys that have one."""
+        with self._using() as view:
+            return {key: entry for key in keys if (entry := view.entry(key)) is not None}
 
     def write(self, key: str, entry: bytes, keep_until: float) -> None:
         """Put an entry under a key: one append, whatever the size of the store."""
-        with self._writing() as view:
-            view.append(records.dump(key, entry, keep_until), sync=self._fsync)
+        member = records.dump(key, entry, keep_until)
+        with self._using(to_write=True) as view:
+            view.put(key, member, durably=self._fsync)
+
+    def write_many(self, entries: Mapping[str, tuple[bytes, float]]) -> None:
+        """Write each ``key: (entry, keep_until)``, under one lock."""
+        members = {key: records.dump(key, *entry) for key, entry in entries.items()}
+        with self._using(to_write=True) as view:
+            for key, member in members.items():
+                view.put(key, member, durably=self._fsync)
 
     def update(self, key: str, change: Callable[[bytes | None], tuple[bytes, float] | None]) -> None:
         """Replace an entry by what ``change`` makes of it, while nobody else can write."""
-        with self._writing() as view:
+        with self._using(to_write=True) as view:
             changed = change(view.entry(key))
             if changed is not None:
-                view.append(records.dump(key, *changed), sync=self._fsync)
+                view.put(key, records.dump(key, *changed), durably=self._fsync)
 
     def delete(self, key: str) -> bool:
         """Drop the entry under a key."""
-        with self._writing() as view:
+        with self._using(to_write=True) as view:
             there = view.entry(key) is not None
             if there:
-                view.append(records.dump_gone(key), sync=self._fsync)
+                view.drop(key, durably=self._fsync)
             return there
 
     def keys(self) -> Iterator[str]:
         """Every key there is at this moment."""
-        with self._reading() as view:
+        with self._using() as view:
             return iter(list(view.members))
 
     def clear(self) -> int:
         """Drop every entry."""
-        with self._writing() as view:
+        with self._using(to_write=True) as view:
             count = len(view.members)
             view.members.clear()
             self._compact()
@@ -85,94 +107,152 @@ class JsonFileBackend:
 
     def generation(self) -> int:
         """A number that changes when another process, or another object of this one, has written."""
-        with self._reading():
+        if self._cells[0] == self._known:
             return self._generation
+        with self._using():
+            return self._generation
+
+    def try_lock(self, key: str) -> FileLease | None:
+        """The lease of a key, or ``None`` if anyone on this machine has it."""
+        with self._using():
+            return try_lease(beside(self._path, ".leases"), key)
+
+    def compact(self) -> None:
+        """Fold the journal into the snapshot, and drop what is over."""
+        with self._using(to_write=True):
+            self._compact()
+
+    def size(self) -> int:
+        """Bytes of the snapshot and the journal."""
+        with self._using():
+            files = (self._path, beside(self._path, ".journal"))
+            return sum(file.stat().st_size for file in files if file.exists())
 
     def close(self) -> None:
         """Compact if nobody else has the store open, and let go of it."""
         if self._closed:
             return
-        with self._guarded():
-            try:
-                with locked(self._lock):
-                    self._catch_up()
-                    if (self._view.journal_size or self._view.rejected) and not self._view.in_use_elsewhere():
-                        self._compact()
-            finally:
-                self._closed = True
-                self._view.close()
-                os.close(self._lock)
+        with self._using(to_write=True) as view:
+            if view.has_waste() and not view.in_use_elsewhere():
+                self._compact()
+        with self._mutex:
+            self._closed = True
+            self._release()
 
     def _open(self) -> None:
         self._pid = os.getpid()
-        self._mutex = threading.RLock()
-        with self._mapped():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._mutex = threading.Lock()
+        self._open_files()
+
+    def _open_files(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as undo:
             self._lock = open_private(beside(self._path, ".lock"), os.O_RDWR)
-            try:
-                with locked(self._lock):
-                    if self._path.is_file():
-                        adopt(self._path)
-                    self._view = View(self._path)
-            except BaseException:
-                os.close(self._lock)
-                raise
+            undo.callback(os.close, self._lock)
+            with locked(self._lock):
+                if self._path.is_file():
+                    adopt(self._path)
+                self._view = self._look()
+            undo.callback(self._view.close)
+            self._word = SharedWord(self._lock)
+            # Without shared memory the word is never the one that is known, and every look is one at the files.
+            if self._shares_memory:
+                self._cells = self._word.cells
+                self._known = self._cells[0]
+            undo.pop_all()
+
+    def _release(self) -> None:
+        self._cells, self._known = [-1], None
+        self._word.close()
+        self._view.close()
+        os.close(self._lock)
+
+    def _look(self) -> View:
+        return View(self._path, looks_at_path=not self._shares_memory)
 
     @contextmanager
-    def _reading(self) -> Iterator[View]:
-        with self._guarded():
-            match self._view.news():
-                case News.APPENDED:
-                    self._generation += self._view.replay()
-                case News.REPLACED:
-                    with locked(self._lock):
-                        self._catch_up()
-            yield self._view
-
-    @contextmanager
-    def _writing(self) -> Iterator[View]:
-        with self._guarded(), locked(self._lock):
-            self._catch_up()
-            yield self._view
-            if self._view.journal_size >= max(_COMPACT_FROM, self._snapshot_size()):
-                self._compact()
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def _using(self, *, to_write: bool = False) -> Iterator[View]:
+        """The view, up to date; to write, with nobody else writing, and the word changed afterwards."""
         if self._pid != os.getpid():
-            # The descriptors' locks are shared with the parent, and the mutex may be held by a thread that is not here.
+            # The locks of the descriptors are shared with the parent, and the mutex may be held by a thread that is
+            # not here.
             self._open()
-        with self._mutex, self._mapped():
+        with self._mutex:
             if self._closed:
                 raise ClosedError(f"the json backend at {self._path} is closed")
-            yield
+            try:
+                if not to_write:
+                    self._catch_up()
+                    yield self._view
+                    return
+                self._lock_store()
+                try:
+                    self._catch_up(holding_lock=True)
+                    yield self._view
+                    self._compact_if_outgrown()
+                finally:
+                    self._tell_others()
+                    unlock(self._lock)
+            except OSError as error:
+                raise self._unavailable(error) from error
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise BackendUnavailableError(
-                f"{self._path} (setting 'backends.json.path'): {error.strerror or error}"
-            ) from error
+            raise self._unavailable(error) from error
 
-    def _catch_up(self) -> None:
-        match self._view.news():
-            case News.APPENDED:
-                self._generation += self._view.replay()
-            case News.REPLACED:
+    def _unavailable(self, error: OSError) -> BackendUnavailableError:
+        return BackendUnavailableError(f"{self._path} (setting 'backends.json.path'): {error.strerror or error}")
+
+    def _catch_up(self, *, holding_lock: bool = False) -> None:
+        word, news = self._cells[0], self._view.news()
+        changed = word != self._known and self._shares_memory
+        if news is News.APPENDED:
+            changed |= self._view.replay()
+            if holding_lock:
+                self._view.cut_torn_tail()
+        elif news is News.REPLACED:
+            changed = True
+            if holding_lock:
                 self._renew()
-                self._generation += 1
+            else:
+                self._lock_store()
+                try:
+                    self._renew()
+                finally:
+                    unlock(self._lock)
+        self._generation += changed
+        if self._shares_memory:
+            self._known = word
+
+    def _lock_store(self) -> None:
+        lock(self._lock)
+        while not os.fstat(self._lock).st_nlink:
+            # Someone deleted the store's files, and others may have made new ones: they go by another lock.
+            self._release()
+            self._open_files()
+            lock(self._lock)
+
+    def _tell_others(self) -> None:
+        if self._shares_memory:
+            self._known = self._word.renew()
 
     def _renew(self) -> None:
-        view = View(self._path)
+        view = self._look()
         self._view.close()
         self._view = view
 
-    def _snapshot_size(self) -> int:
-        with suppress(FileNotFoundError):
-            return self._path.stat().st_size
-        return 0
+    def _compact_if_outgrown(self) -> None:
+        if not self._view.has_outgrown():
+            return
+        try:
+            self._compact()
+        except OSError as error:
+            # What was written is safe in the journal.
+            log.warning("%s cannot be compacted: %s", self._path, error)
+            self._view.put_off_compaction()
 
     def _compact(self) -> None:
         view, now = self._view, time.time()

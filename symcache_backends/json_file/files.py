@@ -34,14 +34,24 @@ def replace(path: Path, pieces: Iterable[bytes]) -> None:
     _sync_folder(path.parent)
 
 
+def lock(descriptor: int) -> None:
+    """Take the ``flock`` of an open file; it excludes every other descriptor, this process's own included."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def unlock(descriptor: int) -> None:
+    """Give that ``flock`` back."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
 @contextmanager
 def locked(descriptor: int) -> Iterator[None]:
-    """Hold the ``flock`` of an open file; it excludes every other descriptor, this process's own included."""
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    """Hold the ``flock`` of an open file."""
+    lock(descriptor)
     try:
         yield
     finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        unlock(descriptor)
 
 
 def mark_in_use(descriptor: int) -> None:
@@ -56,6 +66,11 @@ def in_use_elsewhere(descriptor: int) -> bool:
     except BlockingIOError:
         return True
     return False
+
+
+def sync(descriptor: int) -> None:
+    """Make what was written to a file survive a power loss."""
+    getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has no fdatasync
 
 
 def _sync_folder(folder: Path) -> None:

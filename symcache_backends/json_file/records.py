@@ -28,7 +28,9 @@ FOOTER = b"}}"
 FOREVER = 253402300799.0  # the last second of the year 9999
 
 _GONE = b'"gone":true'
-_NAME = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\.)*"(?=:\{"until":)')
+_AFTER_KEY = b'":{"until":'
+_QUOTE = ord('"')
+_PLAIN = re.compile(r"[ !#-\[\]-~]*")
 _REST = re.compile(rb':\{"until":([-+.0-9e]{1,32}),"sum":"([0-9a-f]{8})",("entry":(.*)|"gone":true)\}')
 
 
@@ -102,17 +104,19 @@ def dump_snapshot(members: Iterable[bytes]) -> Iterable[bytes]:
 
 
 def _member(key: str, content: bytes, keep_until: float) -> bytes:
-    name = json.dumps(key, ensure_ascii=False).encode()
+    name = b'"%b"' % key.encode() if _PLAIN.fullmatch(key) else json.dumps(key, ensure_ascii=False).encode()
     until = repr(keep_until).encode()
     return b'%b:{"until":%b,"sum":"%08x",%b}' % (name, until, _checksum(name, until, content), content)
 
 
 def _name_and_key(member: bytes) -> tuple[bytes, str]:
-    match = _NAME.match(member)
-    if match is None:
+    # Within a JSON string a quote is escaped, so the first bare one that is followed by this ends the key.
+    end = member.find(_AFTER_KEY)
+    name = member[: end + 1]
+    if end < 1 or member[0] != _QUOTE:
         raise CorruptEntryError("a record has no key")
     try:
-        return match[0], str(json.loads(match[0]))
+        return name, str(json.loads(name)) if b"\\" in name else name[1:-1].decode()
     except ValueError:
         raise CorruptEntryError("the key of a record is not JSON") from None
 

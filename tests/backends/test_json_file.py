@@ -1,6 +1,8 @@
 """The json backend: readable by any tool, and nothing is lost to crashes, damage, full disks or other programs."""
 
 import json
+import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -193,13 +195,70 @@ def test_the_last_one_to_close_compacts(open_store, path):
     assert list(json.loads(path.read_text())["entries"]) == ["a"]
 
 
-def test_files_deleted_by_someone_are_an_empty_store(open_store, path):
+@pytest.mark.parametrize("what", ["the journal", "the folder"])
+def test_files_deleted_by_someone_are_an_empty_store(open_store, path, what):
+    one, two = open_store(), open_store()
+    fill(one, "a")
+    assert two.read("a")
+    journal(path).unlink() if what == "the journal" else shutil.rmtree(path.parent)
+    assert one.read("a") is None
+    fill(two, "b")
+    fill(one, "c")
+    for store in (one, two, open_store()):
+        assert sorted(store.keys()) == ["b", "c"]
+
+
+def test_without_shared_memory_processes_see_each_other_too(path):
+    one, two = (JsonFileBackend(path, shares_memory=False) for _ in range(2))
+    fill(one, "a")
+    before = two.generation()
+    assert two.generation() == before
+    fill(one, "b")
+    assert two.generation() != before
+    assert sorted(two.keys()) == ["a", "b"]
+    one.clear()
+    assert list(two.keys()) == []
+    for store in (one, two):
+        store.close()
+
+
+def test_a_writer_that_died_before_it_told_the_others_is_heard_all_the_same(open_store, path):
+    one, two = open_store(), open_store()
+    assert two.read("a") is None
+    with journal(path).open("ab") as file:
+        file.write(b"{" + records.dump("a", b"{}", FAR) + b"}\n" + b'{"torn')
+    assert one.read("a") == b"{}"
+    before = one.generation()
+    assert one.read("a") == b"{}"
+    assert one.generation() == before, "a torn tail is no news"
+    fill(two, "b")
+    assert one.read("b")
+    assert b"torn" not in journal(path).read_bytes()
+
+
+def test_a_compaction_that_fails_loses_nothing_and_fails_no_write(open_store, path, caplog):
     store = open_store()
-    fill(store, "a")
-    journal(path).unlink()
-    assert store.read("a") is None
-    fill(store, "b")
-    assert list(open_store().keys()) == ["b"]
+    path.mkdir()
+    entry = b'"%b"' % (b"x" * 300_000)
+    for number in range(5):
+        store.write(f"k{number}", entry, FAR)
+    assert "cannot be compacted" in caplog.text
+    path.rmdir()
+    assert sorted(store.keys()) == [f"k{number}" for number in range(5)]
+
+
+def test_a_forked_child_has_descriptors_of_its_own(open_store):
+    store = open_store()
+    fill(store, "before")
+    child = os.fork()
+    if child == 0:
+        try:
+            fill(store, "child")
+        finally:
+            os._exit(0 if store.read("before") and store.read("child") else 1)
+    fill(store, "parent")
+    assert os.waitpid(child, 0)[1] == 0
+    assert sorted(store.keys()) == ["before", "child", "parent"]
 
 
 FULL_DISK = """

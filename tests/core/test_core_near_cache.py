@@ -11,52 +11,62 @@ def info(symbol="AAPL"):
     return CachedSymbolInfo(validation_result=result, cached_at=NOW, ttl_seconds=3600.0)
 
 
+def keep(near, key="key", spelling="AAPL", ticket=None):
+    near.keep(key, spelling, info(), now=NOW, generation=7, ticket=near.ticket() if ticket is None else ticket)
+
+
 def test_an_entry_is_trusted_for_its_age_and_no_longer():
     near = NearCache(10, 5.0)
-    near.keep("key", "AAPL", info(), NOW, 0, near.ticket())
-    slot = near.find("AAPL")
-    assert slot.serves((), NOW + 4.9)
-    assert not slot.serves((), NOW + 5.0)
-    assert not slot.serves(("1d",), NOW)
-    assert not slot.serves((), NOW - 61)
+    keep(near)
+    assert near.slots["AAPL"].hit(()) == (NOW - 60, NOW + 5.0, 7, info())
+    assert near.slots["AAPL"].hit(("1d",))[1] == 0.0, "it knows nothing of that timeframe"
+
+
+def test_an_entry_is_not_trusted_past_its_life():
+    near = NearCache(10, 10_000.0)
+    keep(near)
+    assert near.slots["AAPL"].hit(())[1] == NOW + 3600.0
 
 
 def test_what_was_read_before_a_write_is_not_kept():
     near = NearCache(10, 5.0)
     ticket = near.ticket()
     near.forget("key")
-    near.keep("key", "AAPL", info(), NOW, 0, ticket)
-    assert near.find("AAPL") is None
+    keep(near, ticket=ticket)
+    assert near.slots == {}
 
 
-def test_a_slot_that_somebody_still_holds_is_no_longer_trusted():
+def test_a_slot_that_somebody_still_holds_is_emptied():
     near = NearCache(10, 5.0)
     for drop in (lambda: near.forget("key"), near.clear):
-        near.keep("key", "AAPL", info(), NOW, 0, near.ticket())
-        held = near.find("AAPL")
+        keep(near)
+        held = near.slots["AAPL"]
+        held.hits[()] = held.hit(())
         drop()
-        assert near.find("AAPL") is None
-        assert not held.serves((), NOW)
+        assert near.slots == {}
+        assert held.hits == {}
 
 
-def test_all_spellings_of_a_key_go_together():
+def test_all_spellings_of_a_key_share_a_slot_and_go_together():
     near = NearCache(10, 5.0)
-    for spelling in ("AAPL", "aapl", " Aapl"):
-        near.keep("key", spelling, info(), NOW, 0, near.ticket())
+    for spelling in ("AAPL", "aapl", " Aapl", "AAPL"):
+        keep(near, spelling=spelling)
+    assert len({id(slot) for slot in near.slots.values()}) == 1
+    assert sorted(near.slots) == [" Aapl", "AAPL", "aapl"]
     near.forget("key")
-    assert [near.find(spelling) for spelling in ("AAPL", "aapl", " Aapl")] == [None] * 3
+    assert near.slots == {}
 
 
 def test_it_stays_within_its_size_even_under_endless_spellings():
     near = NearCache(10, 5.0)
     for number in range(100):
-        near.keep(f"key{number}", f"S{number}", info(), NOW, 0, near.ticket())
-        near.keep("one", " " * number + "ONE", info("ONE"), NOW, 0, near.ticket())
-        assert len(near._by_spelling) <= 10
-    assert near.find("S99") is not None
+        keep(near, f"key{number}", f"S{number}")
+        keep(near, "one", " " * number + "ONE")
+        assert len(near.slots) <= 10
+    assert "S99" in near.slots
 
 
 def test_size_zero_keeps_nothing():
     near = NearCache(0, 5.0)
-    near.keep("key", "AAPL", info(), NOW, 0, near.ticket())
-    assert near.find("AAPL") is None
+    keep(near)
+    assert near.slots == {}
