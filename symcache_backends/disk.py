@@ -193,6 +193,10 @@ class DiskBackend:
                 self._note_others()
         return self._generation
 
+    def word(self) -> Sequence[int] | memoryview[int]:
+        """The word of shared memory that every write changes."""
+        return self._cells
+
     def try_lock(self, key: str) -> FileLease | None:
         """The lease of a key, or ``None`` if anyone on this machine has it."""
         with self._mapped():
@@ -214,7 +218,6 @@ class DiskBackend:
             return
         self._closed = True
         self._cells, self._known = [-1], None
-        self._word.close()
         os.close(self._lock)
         self._cache.close()
 

@@ -26,8 +26,3 @@ class SharedWord:
         """Set another number, and give it; the caller holds a lock that excludes other writers."""
         self.cells[0] = renewed = (self.cells[0] + 1) & _LARGEST
         return renewed
-
-    def close(self) -> None:
-        """Let go of the memory."""
-        self.cells.release()
-        self._memory.close()

@@ -20,9 +20,9 @@ from .errors import (
     ProviderUnavailableError,
 )
 from .models import CachedSymbolInfo, CacheStats, Counters, Lookup, Outcome, ProviderAnswer, ValidationResult
-from .near_cache import NearCache
+from .near_cache import NearCache, Watch
 from .policy import Freshness, Policy
-from .protocols import CanSeeOthers, Clock, StorageBackend, Validate
+from .protocols import Clock, StorageBackend, Validate
 from .single_flight import SingleFlight
 from .symbols import Instrument, key_prefix
 from .telemetry import SharedCounters, new_tally
@@ -75,7 +75,8 @@ class PolicyCache:
         self._entries = EntryStore(backend, key_prefix(provider))
         self._near = NearCache(near_cache_size, near_cache_age)
         self._slots = self._near.slots
-        self._watched: CanSeeOthers | _Unwatched = backend if isinstance(backend, CanSeeOthers) else _Unwatched()
+        self._watched = Watch(backend)
+        self._word = self._watched.word()
         self._flights: SingleFlight[tuple[CachedSymbolInfo, bool]] = SingleFlight()
         self._tally = new_tally()
         self._near_hits = 0  # beside the others, because it is faster to count so
@@ -98,10 +99,10 @@ class PolicyCache:
             InvalidSymbolError: The text cannot be a symbol.
         """
         try:
-            since, until, generation, info = self._slots[symbol].hits[timeframes]  # type: ignore[index]  # or a KeyError
+            since, until, word, info = self._slots[symbol].hits[timeframes]  # type: ignore[index]  # or a KeyError
         except (KeyError, TypeError):
             return self._get(symbol, _names(timeframes))
-        if since <= self._clock() < until and (generation is None or generation == self._watched.generation()):
+        if since <= self._clock() < until and word == self._word[0]:
             self._near_hits += 1
             return info
         return self._get(symbol, _names(timeframes))
@@ -247,8 +248,10 @@ class PolicyCache:
         slot = self._slots.get(symbol)
         if slot is None:
             return None
-        hit = since, until, generation, info = slot.hit(wanted)
-        if not since <= now < until or generation != self._watched.generation():
+        # In this order: a write in between shows in the one or the other.
+        self._word = self._watched.word()
+        hit = since, until, _word, info = slot.hit(wanted, self._word[0])
+        if not since <= now < until or slot.generation != self._watched.generation():
             return None
         if info.validation_result.is_valid and not log.isEnabledFor(logging.INFO):
             # From now on nothing but the count has to be done for it.
@@ -406,13 +409,6 @@ class PolicyCache:
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("this symbol cache is closed")
-
-
-class _Unwatched:
-    """Stands in for a backend that cannot tell whether others have written."""
-
-    def generation(self) -> None:
-        return None
 
 
 def _names(timeframes: Iterable[str]) -> tuple[str, ...]:

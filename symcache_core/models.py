@@ -182,7 +182,7 @@ class ProviderAnswer:
 
     result: ValidationResult
     confirmed: bool = True
-    provenance: Provenance = Provenance()
+    provenance: Provenance = Provenance()  # noqa: RUF009  # it cannot be changed
     valid_until: float | None = None
     one_head_timestamp: bool = False
 

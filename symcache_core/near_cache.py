@@ -1,21 +1,53 @@
 """The near cache: decoded entries in this process, found by the very spelling that a caller uses.
 
-A hit on a hot key costs two dict look-ups, a look at the clock and one at the storage's generation: no lock, no hook,
-no decoding, no I/O.
+A hit on a hot key costs two dict look-ups, a look at the clock and one at a word of shared memory: no lock, no hook, no
+decoding, no I/O.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 from . import policy
 from .models import CachedSymbolInfo
+from .protocols import CanBeWatched, CanSeeOthers, StorageBackend
 
 Hit = tuple[float, float, int | None, CachedSymbolInfo]
-"""From when and until when, and at which generation of the storage if it has any, an entry answers for timeframes.
+"""From when and until when, and while which word stands in the storage's memory, an entry answers for timeframes.
 
 A plain tuple, because unpacking any other costs a third of a hit.
 """
+
+
+class Watch:
+    """Tells whether others have written to a backend, as well as the backend can.
+
+    Args:
+        backend: Which; for one that cannot tell at all, nothing ever seems to change.
+    """
+
+    def __init__(self, backend: StorageBackend) -> None:
+        self._seeing = backend if isinstance(backend, CanSeeOthers) else None
+        self._watched = backend if isinstance(backend, CanBeWatched) else None
+
+    def __getitem__(self, _index: int) -> int | None:
+        """Stands in for a word in memory that the backend does not have."""
+        return self.generation()
+
+    def generation(self) -> int | None:
+        """A number that differs from the last one if others have written in between."""
+        return None if self._seeing is None else self._seeing.generation()
+
+    def word(self) -> Sequence[int | None] | Watch:
+        """Something whose first item changes when anyone writes."""
+        if self._seeing is None:
+            return _NOTHING_TO_SEE
+        word = None if self._watched is None else self._watched.word()
+        return self if word is None else word
+
+
+_NOTHING_TO_SEE = (None,)
 
 
 class Slot:
@@ -25,19 +57,19 @@ class Slot:
     holds the slot at that moment does not use it any more.
     """
 
-    __slots__ = ("_generation", "_trusted_until", "hits", "info", "spellings")
+    __slots__ = ("_trusted_until", "generation", "hits", "info", "spellings")
 
     def __init__(self, info: CachedSymbolInfo, trusted_until: float, generation: int | None) -> None:
         self.info = info
         self.hits: dict[tuple[str, ...], Hit] = {}
         self.spellings: list[str] = []
+        self.generation = generation
         self._trusted_until = trusted_until
-        self._generation = generation
 
-    def hit(self, timeframes: tuple[str, ...]) -> Hit:
-        """For how long the entry answers for these timeframes."""
+    def hit(self, timeframes: tuple[str, ...], word: int | None) -> Hit:
+        """For how long the entry answers for these timeframes, as long as the storage's word stays as it is."""
         until = min(policy.fresh_until(self.info, timeframes), self._trusted_until)
-        return self.info.cached_at - policy.CLOCK_TOLERANCE, until, self._generation, self.info
+        return self.info.cached_at - policy.CLOCK_TOLERANCE, until, word, self.info
 
 
 class NearCache:

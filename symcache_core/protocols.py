@@ -159,6 +159,19 @@ class CanSeeOthers(Protocol):
 
 
 @runtime_checkable
+class CanBeWatched(CanSeeOthers, Protocol):
+    """Storage whose writes show in this process's memory, so that a near-cache hit need not even make a call."""
+
+    def word(self) -> Sequence[int] | None:
+        """Something whose first number changes with every write, this object's own included.
+
+        It may stop to change when the storage opens its files anew, which is why the core asks for it again from time
+        to time. ``None`` means that only :meth:`generation` can tell.
+        """
+        ...
+
+
+@runtime_checkable
 class CanCompact(Protocol):
     """Storage that gathers waste and can be told to drop it."""
 

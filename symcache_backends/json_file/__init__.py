@@ -40,7 +40,7 @@ def open_json(settings: JsonSettings) -> StorageBackend:
         if error.name != "fcntl":
             raise
         raise ConfigurationError(
-            "the json backend needs Linux or macOS: set backend = 'diskcache' on this system"
+            "the json backend needs Linux or macOS: set backend = 'redis' or 'memory' on this system"
         ) from None
     return JsonFileBackend(
         settings.path, fsync=settings.fsync == "always", shares_memory=settings.coherence == "memory"

@@ -25,7 +25,11 @@ def adopt(path: Path) -> bool:
     Raises:
         OSError: The folder cannot be written.
     """
-    text = path.read_bytes()
+    with path.open("rb") as file:
+        if records.HEADER.match(file.read(64)):
+            return False
+        file.seek(0)
+        text = file.read()
     table = _parse(text)
     if table is None:
         return False

@@ -95,13 +95,13 @@ class JsonFileBackend:
     def keys(self) -> Iterator[str]:
         """Every key there is at this moment."""
         with self._using() as view:
-            return iter(list(view.members))
+            return iter(view.keys())
 
     def clear(self) -> int:
         """Drop every entry."""
         with self._using(to_write=True) as view:
-            count = len(view.members)
-            view.members.clear()
+            count = len(view)
+            view.drop_all()
             self._compact()
             return count
 
@@ -111,6 +111,10 @@ class JsonFileBackend:
             return self._generation
         with self._using():
             return self._generation
+
+    def word(self) -> Sequence[int] | memoryview[int] | None:
+        """The word of shared memory that every write changes."""
+        return self._cells if self._shares_memory else None
 
     def try_lock(self, key: str) -> FileLease | None:
         """The lease of a key, or ``None`` if anyone on this machine has it."""
@@ -163,7 +167,6 @@ class JsonFileBackend:
 
     def _release(self) -> None:
         self._cells, self._known = [-1], None
-        self._word.close()
         self._view.close()
         os.close(self._lock)
 
@@ -185,7 +188,7 @@ class JsonFileBackend:
                     self._catch_up()
                     yield self._view
                     return
-                self._lock_store()
+                lock(self._lock)
                 try:
                     self._catch_up(holding_lock=True)
                     yield self._view
@@ -218,7 +221,7 @@ class JsonFileBackend:
             if holding_lock:
                 self._renew()
             else:
-                self._lock_store()
+                lock(self._lock)
                 try:
                     self._renew()
                 finally:
@@ -227,22 +230,25 @@ class JsonFileBackend:
         if self._shares_memory:
             self._known = word
 
-    def _lock_store(self) -> None:
-        lock(self._lock)
-        while not os.fstat(self._lock).st_nlink:
-            # Someone deleted the store's files, and others may have made new ones: they go by another lock.
-            self._release()
-            self._open_files()
-            lock(self._lock)
-
     def _tell_others(self) -> None:
         if self._shares_memory:
             self._known = self._word.renew()
 
     def _renew(self) -> None:
+        while not os.fstat(self._lock).st_nlink:
+            # Someone deleted the store's files, and others may have made new ones: they go by another lock.
+            self._release()
+            self._open_files()
+            lock(self._lock)
         view = self._look()
         self._view.close()
         self._view = view
+
+    def _quarantine(self) -> None:
+        if self._view.rejected:
+            aside = open_private(beside(self._path, ".quarantine"), os.O_WRONLY | os.O_APPEND)
+            with open(aside, "ab") as quarantine:
+                quarantine.writelines(member + b"\n" for member in self._view.rejected)
 
     def _compact_if_outgrown(self) -> None:
         if not self._view.has_outgrown():
@@ -255,13 +261,7 @@ class JsonFileBackend:
             self._view.put_off_compaction()
 
     def _compact(self) -> None:
-        view, now = self._view, time.time()
-        checked = {key: view.record(key) for key in sorted(view.members)}
-        kept = [view.members[key] for key, record in checked.items() if record is not None and record.keep_until > now]
-        if view.rejected:
-            aside = open_private(beside(self._path, ".quarantine"), os.O_WRONLY | os.O_APPEND)
-            with open(aside, "ab") as quarantine:
-                quarantine.writelines(member + b"\n" for member in view.rejected)
-        replace(self._path, records.dump_snapshot(kept))
+        view = self._view
+        replace(self._path, records.dump_snapshot(view.kept(time.time())), before=self._quarantine)
         replace(beside(self._path, ".journal"), [])
         self._renew()

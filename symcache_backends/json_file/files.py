@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,14 +19,22 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def replace(path: Path, pieces: Iterable[bytes]) -> None:
-    """Put new content in place of a file so that a crash at any moment leaves the old or the new one, whole."""
+def replace(path: Path, pieces: Iterable[bytes], *, before: Callable[[], None] | None = None) -> None:
+    """Put new content in place of a file so that a crash at any moment leaves the old or the new one, whole.
+
+    Args:
+        path: The file.
+        pieces: Its new content.
+        before: What to do when the new content is safe and the old one still in place.
+    """
     temporary = beside(path, ".tmp")
     try:
         with open(open_private(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
             file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
+        if before is not None:
+            before()
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -27,9 +27,10 @@ FOOTER = b"}}"
 
 FOREVER = 253402300799.0  # the last second of the year 9999
 
+AFTER_NAME = b':{"until":'
+"""What follows a name; within one it cannot stand, because there its quote would be escaped."""
+
 _GONE = b'"gone":true'
-_AFTER_KEY = b'":{"until":'
-_QUOTE = ord('"')
 _PLAIN = re.compile(r"[ !#-\[\]-~]*")
 _REST = re.compile(rb':\{"until":([-+.0-9e]{1,32}),"sum":"([0-9a-f]{8})",("entry":(.*)|"gone":true)\}')
 
@@ -38,9 +39,25 @@ _REST = re.compile(rb':\{"until":([-+.0-9e]{1,32}),"sum":"([0-9a-f]{8})",("entry
 class Record:
     """What one line says: an entry and until when to keep it, or ``None`` for one that is gone."""
 
-    key: str
     entry: bytes | None
     keep_until: float
+
+
+def name_of(key: str) -> bytes:
+    """The name of a member, as it stands in the files: the key as a JSON string."""
+    return b'"%b"' % key.encode() if _PLAIN.fullmatch(key) else json.dumps(key, ensure_ascii=False).encode()
+
+
+def key_of(name: bytes) -> str:
+    """The key that a name stands for.
+
+    Raises:
+        CorruptEntryError: It is damaged.
+    """
+    try:
+        return str(json.loads(name))
+    except ValueError:
+        raise CorruptEntryError("the key of a record is not JSON") from None
 
 
 def dump(key: str, entry: bytes, keep_until: float) -> bytes:
@@ -59,44 +76,34 @@ def dump_gone(key: str) -> bytes:
     return _member(key, _GONE, 0.0)
 
 
-def says_gone(member: bytes) -> bool:
-    """Whether a member deletes; a damaged one does not.
+def says_gone(name: bytes, member: bytes) -> bool:
+    """Whether a member deletes.
 
     Raises:
         CorruptEntryError: It seems to, and is damaged.
     """
-    return member.endswith(_GONE + b"}") and parse(member).entry is None
+    return member.endswith(_GONE + b"}") and parse(name, member).entry is None
 
 
-def key_of(member: bytes) -> str:
-    """The key of a member, without a look at the rest.
-
-    Raises:
-        CorruptEntryError: It has none.
-    """
-    return _name_and_key(member)[1]
-
-
-def parse(member: bytes) -> Record:
-    """Read a member, and check it against its checksum.
+def parse(name: bytes, member: bytes) -> Record:
+    """Read the member of a name, and check it against its checksum.
 
     Raises:
-        CorruptEntryError: It is damaged.
+        CorruptEntryError: It is damaged, or another's.
     """
-    name, key = _name_and_key(member)
-    match = _REST.fullmatch(member, len(name))
+    match = _REST.fullmatch(member, len(name)) if member.startswith(name) else None
     if match is None:
-        raise CorruptEntryError(f"the record of {key!r} is incomplete")
+        raise CorruptEntryError(f"the record of {name.decode(errors='replace')!a} is incomplete")
     until, checksum, content, entry = match.groups()
     if int(checksum, 16) != _checksum(name, until, content):
-        raise CorruptEntryError(f"the record of {key!r} does not match its checksum")
-    return Record(key, entry, float(until))
+        raise CorruptEntryError(f"the record of {name.decode(errors='replace')!a} does not match its checksum")
+    return Record(entry, float(until))
 
 
 def dump_snapshot(members: Iterable[bytes]) -> Iterable[bytes]:
     """The pieces of a snapshot of these members, which come sorted."""
-    yield b'{"symcache":{"schema":%d},"entries":{\n' % SCHEMA_VERSION
-    separator = b""
+    yield b'{"symcache":{"schema":%d},"entries":{' % SCHEMA_VERSION
+    separator = b"\n"
     for member in members:
         yield separator + member
         separator = b",\n"
@@ -104,21 +111,9 @@ def dump_snapshot(members: Iterable[bytes]) -> Iterable[bytes]:
 
 
 def _member(key: str, content: bytes, keep_until: float) -> bytes:
-    name = b'"%b"' % key.encode() if _PLAIN.fullmatch(key) else json.dumps(key, ensure_ascii=False).encode()
+    name = name_of(key)
     until = repr(keep_until).encode()
     return b'%b:{"until":%b,"sum":"%08x",%b}' % (name, until, _checksum(name, until, content), content)
-
-
-def _name_and_key(member: bytes) -> tuple[bytes, str]:
-    # Within a JSON string a quote is escaped, so the first bare one that is followed by this ends the key.
-    end = member.find(_AFTER_KEY)
-    name = member[: end + 1]
-    if end < 1 or member[0] != _QUOTE:
-        raise CorruptEntryError("a record has no key")
-    try:
-        return name, str(json.loads(name)) if b"\\" in name else name[1:-1].decode()
-    except ValueError:
-        raise CorruptEntryError("the key of a record is not JSON") from None
 
 
 def _checksum(name: bytes, until: bytes, content: bytes) -> int:

@@ -1,11 +1,11 @@
-"""What one process sees of a snapshot and its journal: an index of records that are not decoded until asked for."""
+"""What one process sees of a snapshot and its journal: where each record is; what it says is read when asked for."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 
@@ -19,6 +19,11 @@ log = logging.getLogger("symcache")
 _COMPACT_FROM = 1 << 20
 """Bytes of journal below which compaction waits for ``close``."""
 
+_CHUNK = 1 << 20
+"""Bytes to read of the snapshot at a time; more at once would cost new memory for each."""
+
+_LENGTH_BITS = 40
+
 
 class News(Enum):
     """What others have done to the files since this view last looked."""
@@ -31,7 +36,8 @@ class News(Enum):
 class View:
     """The state of the store as of one journal; when that is replaced, a new view takes over.
 
-    Whoever makes one holds the store's lock, so that the two files belong together.
+    Whoever makes one holds the store's lock, so that the two files belong together. Records stay on disk: the index has
+    one number for each, which the garbage collector need not look at.
 
     Args:
         path: The snapshot.
@@ -44,20 +50,30 @@ class View:
     """
 
     def __init__(self, path: Path, *, looks_at_path: bool) -> None:
-        self.members: dict[str, bytes] = {}
         self.rejected: list[bytes] = []
         self._path = path
         self._journal_path = beside(path, ".journal")
         self._looks_at_path = looks_at_path
+        self._places: dict[bytes, int] = {}
         self._seen = 0
-        self._compact_at = max(_COMPACT_FROM, self._load_snapshot())
-        self._journal = open_private(self._journal_path, os.O_RDWR | os.O_APPEND)
+        self._snapshot = open_private(path, os.O_RDONLY) if path.exists() else None
+        try:
+            self._compact_at = max(_COMPACT_FROM, self._load_snapshot())
+            self._journal = open_private(self._journal_path, os.O_RDWR | os.O_APPEND)
+        except BaseException:
+            self._close_snapshot()
+            raise
         mark_in_use(self._journal)
         self.replay()
 
+    def __len__(self) -> int:
+        """How many keys have an entry."""
+        return len(self._places)
+
     def close(self) -> None:
-        """Let go of the journal."""
+        """Let go of the files."""
         os.close(self._journal)
+        self._close_snapshot()
 
     def has_outgrown(self) -> bool:
         """Whether the journal is so long that it is time to compact."""
@@ -85,43 +101,59 @@ class View:
     def replay(self) -> bool:
         """Read what has been appended since, up to the last whole line; tells whether there was any."""
         text = os.pread(self._journal, os.fstat(self._journal).st_size - self._seen, self._seen)
-        whole = text[: text.rfind(b"\n") + 1]
-        self._index(line[1:-1] for line in whole.split(b"\n")[:-1])
-        self._seen += len(whole)
-        return bool(whole)
+        start = 0
+        while (end := text.find(b"\n", start)) >= 0:
+            self._index_appended(text[start + 1 : end - 1], self._seen + start + 1)
+            start = end + 1
+        self._seen += start
+        return start > 0
 
     def cut_torn_tail(self) -> None:
         """Drop what a writer left that did not come to the end of its line; the caller holds the store's lock."""
         os.ftruncate(self._journal, self._seen)
 
+    def keys(self) -> list[str]:
+        """Every key that has an entry."""
+        keys = []
+        for name in list(self._places):
+            try:
+                keys.append(records.key_of(name))
+            except CorruptEntryError as error:
+                self._reject(name, error)
+        return keys
+
     def entry(self, key: str) -> bytes | None:
         """The entry under a key; a damaged one is set aside."""
-        record = self.record(key)
+        name = records.name_of(key)
+        record = self._record(name)
         return None if record is None else record.entry
 
-    def record(self, key: str) -> records.Record | None:
-        """The record of a key, checked; a damaged one is set aside."""
-        member = self.members.get(key)
-        if member is None:
-            return None
-        try:
-            return records.parse(member)
-        except CorruptEntryError as error:
-            del self.members[key]
-            self._reject(member, error)
-            return None
+    def kept(self, now: float) -> Iterator[bytes]:
+        """The members of what is not over, sorted; a damaged one is set aside.
+
+        Args:
+            now: Seconds since the epoch.
+        """
+        for name in sorted(self._places):
+            record = self._record(name)
+            if record is not None and record.keep_until > now:
+                yield self._member(name)
 
     def put(self, key: str, member: bytes, *, durably: bool) -> None:
         """Append the record of an entry; the caller holds the store's lock and has caught up."""
-        self._append(member, durably=durably)
-        self.members[key] = member
+        start = self._append(member, durably=durably)
+        self._places[records.name_of(key)] = _in_journal(start, len(member))
 
     def drop(self, key: str, *, durably: bool) -> None:
         """Append that a key has no entry any more; the caller holds the store's lock and has caught up."""
         self._append(records.dump_gone(key), durably=durably)
-        self.members.pop(key, None)
+        self._places.pop(records.name_of(key), None)
 
-    def _append(self, member: bytes, *, durably: bool) -> None:
+    def drop_all(self) -> None:
+        """Forget every entry; the caller compacts next."""
+        self._places.clear()
+
+    def _append(self, member: bytes, *, durably: bool) -> int:
         line = b"{%b}\n" % member
         try:
             if os.write(self._journal, line) != len(line):
@@ -131,7 +163,25 @@ class View:
         except OSError:
             self.cut_torn_tail()
             raise
+        start = self._seen + 1
         self._seen += len(line)
+        return start
+
+    def _record(self, name: bytes) -> records.Record | None:
+        if name not in self._places:
+            return None
+        member = self._member(name)
+        try:
+            return records.parse(name, member)
+        except CorruptEntryError as error:
+            del self._places[name]
+            self._reject(member, error)
+            return None
+
+    def _member(self, name: bytes) -> bytes:
+        start, length, in_journal = _where(self._places[name])
+        descriptor = self._journal if in_journal or self._snapshot is None else self._snapshot
+        return os.pread(descriptor, length, start)
 
     def _is_at_path(self, journal: os.stat_result) -> bool:
         try:
@@ -139,14 +189,17 @@ class View:
         except FileNotFoundError:
             return False
 
+    def _close_snapshot(self) -> None:
+        if self._snapshot is not None:
+            os.close(self._snapshot)
+
     def _load_snapshot(self) -> int:
-        try:
-            text = self._path.read_bytes()
-        except FileNotFoundError:
+        if self._snapshot is None:
             return 0
-        header = records.HEADER.match(text)
+        size = os.fstat(self._snapshot).st_size
+        header = records.HEADER.match(os.pread(self._snapshot, _CHUNK, 0))
         if header is None:
-            if not text.strip():
+            if not os.pread(self._snapshot, size, 0).strip():
                 return 0
             raise CorruptStoreError(
                 f"{self._path} is not a store of the json backend and is left alone: move it away, "
@@ -157,27 +210,63 @@ class View:
                 f"{self._path} has schema {int(header[1])} and this symcache reads up to {records.SCHEMA_VERSION}: "
                 "upgrade symcache, or set 'backends.json.path' to another file"
             )
-        lines = text[header.end() :].split(b"\n")
-        if lines[-2:] == [records.FOOTER, b""]:
-            del lines[-2:]
-        else:
+        position, ends_well = header.end() + 1, False
+        while position < size:
+            text = os.pread(self._snapshot, _CHUNK, position)
+            stop = text.rfind(b"\n") + 1
+            if not stop:
+                text = os.pread(self._snapshot, size - position, position)
+                stop = text.find(b"\n") + 1 or len(text)
+            ends_well = self._index_snapshot(text, stop, position)
+            position += stop
+        if not ends_well:
             log.warning("%s is cut short; what is whole in it is used", self._path)
-        self._index(line.removesuffix(b",") for line in lines[1:])
-        return len(text)
+        return size
 
-    def _index(self, members: Iterable[bytes]) -> None:
-        found = self.members
-        for member in members:
-            try:
-                key = records.key_of(member)
-                if records.says_gone(member):
-                    found.pop(key, None)
-                else:
-                    found[key] = member
-            except CorruptEntryError as error:
-                if member:
-                    self._reject(member, error)
+    def _index_snapshot(self, text: bytes, stop: int, position: int) -> bool:
+        """Index whole lines, which stand at a position of the file; tells whether the last one ends the snapshot."""
+        # The one loop over everything there is, written for speed: single bytes are found fastest.
+        places, find, comma, backslash, start = self._places, text.find, ord(","), ord("\\"), 0
+        while start < stop:
+            end = find(b"\n", start, stop)
+            if end < 0:
+                end = stop
+            quote = find(b'"', start + 1, end)
+            if quote > 0 and text[quote - 1] == backslash:
+                quote = find(records.AFTER_NAME, start, end) - 1
+            if quote > start:
+                length = end - start - (text[end - 1] == comma)
+                places[text[start : quote + 1]] = (position + start << _LENGTH_BITS | length) << 1
+            elif text[start:end] == records.FOOTER:
+                return True
+            elif end > start:
+                self._reject(text[start:end], CorruptEntryError("a record has no key"))
+            start = end + 1
+        return False
+
+    def _index_appended(self, member: bytes, start: int) -> None:
+        name_ends = member.find(records.AFTER_NAME)
+        name = member[:name_ends]
+        try:
+            if name_ends < 1:
+                raise CorruptEntryError("a record has no key")
+            if records.says_gone(name, member):
+                self._places.pop(name, None)
+            else:
+                self._places[name] = _in_journal(start, len(member))
+        except CorruptEntryError as error:
+            self._reject(member, error)
 
     def _reject(self, member: bytes, error: CorruptEntryError) -> None:
         log.warning("%s: %s; it is set aside", self._path, error)
         self.rejected.append(member)
+
+
+def _in_journal(start: int, length: int) -> int:
+    """Where a member of the journal is, as one number: of the snapshot it would be even."""
+    return (start << _LENGTH_BITS | length) << 1 | 1
+
+
+def _where(place: int) -> tuple[int, int, bool]:
+    """The start and the length of a member, and whether it is in the journal."""
+    return place >> _LENGTH_BITS + 1, place >> 1 & (1 << _LENGTH_BITS) - 1, bool(place & 1)

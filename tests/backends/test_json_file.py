@@ -352,10 +352,10 @@ def test_an_earlier_backup_is_never_overwritten(open_store, path):
 
 
 def test_no_record_passes_with_a_flipped_bit():
-    member = records.dump("ib||AAPL||", b'{"a":1}', FAR)
-    assert records.parse(member) == records.Record("ib||AAPL||", b'{"a":1}', FAR)
+    name, member = b'"ib||AAPL||"', records.dump("ib||AAPL||", b'{"a":1}', FAR)
+    assert records.parse(name, member) == records.Record(b'{"a":1}', FAR)
     for position in range(len(member) * 8):
         flipped = bytearray(member)
         flipped[position // 8] ^= 1 << position % 8
         with pytest.raises(records.CorruptEntryError):
-            records.parse(bytes(flipped))
+            records.parse(name, bytes(flipped))

@@ -18,14 +18,14 @@ def keep(near, key="key", spelling="AAPL", ticket=None):
 def test_an_entry_is_trusted_for_its_age_and_no_longer():
     near = NearCache(10, 5.0)
     keep(near)
-    assert near.slots["AAPL"].hit(()) == (NOW - 60, NOW + 5.0, 7, info())
-    assert near.slots["AAPL"].hit(("1d",))[1] == 0.0, "it knows nothing of that timeframe"
+    assert near.slots["AAPL"].hit((), 3) == (NOW - 60, NOW + 5.0, 3, info())
+    assert near.slots["AAPL"].hit(("1d",), 3)[1] == 0.0, "it knows nothing of that timeframe"
 
 
 def test_an_entry_is_not_trusted_past_its_life():
     near = NearCache(10, 10_000.0)
     keep(near)
-    assert near.slots["AAPL"].hit(())[1] == NOW + 3600.0
+    assert near.slots["AAPL"].hit((), 3)[1] == NOW + 3600.0
 
 
 def test_what_was_read_before_a_write_is_not_kept():
@@ -41,7 +41,7 @@ def test_a_slot_that_somebody_still_holds_is_emptied():
     for drop in (lambda: near.forget("key"), near.clear):
         keep(near)
         held = near.slots["AAPL"]
-        held.hits[()] = held.hit(())
+        held.hits[()] = held.hit((), 3)
         drop()
         assert near.slots == {}
         assert held.hits == {}

@@ -1,0 +1,1 @@
+"""Measures symcache side by side with its peers: ``python -m benchmarks``."""

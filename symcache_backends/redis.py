@@ -1,0 +1,369 @@
+"""Keeps entries in a Redis or Valkey server, shared by machines; the server drops those whose time is over."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from symcache_core.errors import BackendUnavailableError, ClosedError, ConfigurationError
+from symcache_core.plugin import Backend, hookimpl
+
+try:
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.connection import BlockingConnectionPool, Connection, parse_url
+    from redis.exceptions import (
+        AuthenticationError,
+        AuthenticationWrongNumberOfArgsError,
+        NoPermissionError,
+        RedisError,
+    )
+    from redis.retry import Retry
+except ModuleNotFoundError as missing:
+    raise ConfigurationError(f"the redis backend needs {missing.name}: pip install 'symcache[redis]'") from None
+
+_T = TypeVar("_T")
+
+_REFUSED = (AuthenticationError, AuthenticationWrongNumberOfArgsError, NoPermissionError)
+
+_BATCH = 1000
+"""How many keys one command takes; a server does nothing else meanwhile."""
+
+_END_OF_TIME = 253402300799.0
+"""The last second of the year 9999; servers refuse moments much later."""
+
+# MGET takes what is no plain value, which only someone else can have put there, for nothing, as GET does not.
+_SWAP = """
+if (redis.call('mget', KEYS[1])[1] or '') ~= ARGV[1] then return 0 end
+redis.call('set', KEYS[1], ARGV[2], 'pxat', ARGV[3])
+return 1
+"""
+
+_RENEW = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('pexpire', KEYS[1], ARGV[2]) or 0"
+
+_RELEASE = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('del', KEYS[1]) or 0"
+
+
+class RedisSettings(BaseModel):
+    """The options of the redis backend."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), description="the server: redis://, rediss:// for TLS, or unix://"
+    )
+    username: str | None = Field(None, description="the ACL user, in place of the one in the URL")
+    password: SecretStr | None = Field(None, description="its password, in place of the one in the URL")
+    namespace: str = Field(
+        "symcache",
+        pattern=r"^[^:]+(:[^:]+)*$",
+        description="what its keys begin with; stores of other namespaces are apart",
+    )
+    timeout: float = Field(
+        5.0, gt=0, allow_inf_nan=False, description="seconds to wait for the server, or for a free connection to it"
+    )
+    max_connections: int = Field(16, ge=1, description="how many connections a process opens at most")
+    lease: float = Field(
+        10.0, ge=0.1, allow_inf_nan=False, description="seconds after which the lease of a dead holder ends"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_usable(cls, url: SecretStr) -> SecretStr:
+        try:
+            options = _parsed(url)
+            options.pop("connection_class", Connection)(**options)
+        except (RedisError, LookupError, TypeError, ValueError):
+            # What the parser says may quote a piece of a password.
+            raise ValueError(
+                "write redis://host:port/db, rediss://host:port/db or unix:///path?db=0, percent-escape the password, "
+                "and add no other option than db and ssl_..."
+            ) from None
+        return url
+
+    def connection(self) -> dict[str, Any]:
+        """What redis-py calls these options."""
+        options = _parsed(self.url)
+        if self.username:
+            options["username"] = self.username
+        if self.password:
+            options["password"] = self.password.get_secret_value()
+        return options
+
+
+class RedisLease:
+    """A key's lease, renewed until it is released.
+
+    Args:
+        leases: Where it is held.
+        name: The server's key of it.
+    """
+
+    def __init__(self, leases: _Leases, name: bytes) -> None:
+        self._leases = leases
+        self.name = name
+        self.token = uuid.uuid4().hex
+
+    def release(self) -> None:
+        """Give it back, from any thread."""
+        self._leases.release(self)
+
+
+class _Leases:
+    """The leases that this process holds; a thread renews them, for as long as there are any."""
+
+    def __init__(self, redis: Any, seconds: float) -> None:
+        self._redis = redis
+        self._seconds = seconds
+        self._milliseconds = math.ceil(seconds * 1000)
+        self._renew = redis.register_script(_RENEW)
+        self._drop = redis.register_script(_RELEASE)
+        self._changed = threading.Condition()
+        self._held: set[RedisLease] = set()
+        self._thread: threading.Thread | None = None
+        self._pid = os.getpid()
+
+    def are_inherited(self) -> bool:
+        """Whether they are those of the process that this one was forked from."""
+        return self._pid != os.getpid()
+
+    def take(self, name: bytes) -> RedisLease | None:
+        lease = RedisLease(self, name)
+        if not self._redis.set(name, lease.token, nx=True, px=self._milliseconds):
+            return None
+        with self._changed:
+            self._held.add(lease)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._keep, name="symcache-redis-leases", daemon=True)
+                self._thread.start()
+        return lease
+
+    def release(self, lease: RedisLease) -> None:
+        if self.are_inherited():
+            return
+        with self._changed:
+            if lease not in self._held:
+                return
+            self._held.remove(lease)
+            self._changed.notify_all()
+        with suppress(RedisError):  # then it expires
+            self._drop(keys=[lease.name], args=[lease.token])
+
+    def release_all(self) -> None:
+        if self.are_inherited():
+            return
+        with self._changed:
+            leases = list(self._held)
+            self._held.clear()
+            self._changed.notify_all()
+        with suppress(RedisError):  # then they expire; to try each would wait for each
+            for lease in leases:
+                self._drop(keys=[lease.name], args=[lease.token])
+
+    def _keep(self) -> None:
+        while True:
+            with self._changed:
+                if self._changed.wait_for(lambda: not self._held, self._seconds / 3):
+                    self._thread = None
+                    return
+                leases = list(self._held)
+            for lease in leases:
+                with suppress(RedisError):  # the next round may reach the server in time
+                    self._renew(keys=[lease.name], args=[lease.token, self._milliseconds])
+
+
+class RedisBackend:
+    """One namespace of a server's keys.
+
+    It connects when it is opened, and again whenever it has to; a server that is out of reach then is no error yet.
+
+    Raises:
+        ConfigurationError: The server refuses the user, the password, or what the user wants to do.
+    """
+
+    def __init__(self, settings: RedisSettings) -> None:
+        options = settings.connection()
+        self._closed = False
+        self._address = options.get("path") or f"{options['host']}:{options.get('port', 6379)}"
+        self._pool = BlockingConnectionPool(  # type: ignore[no-untyped-call]  # redis-py types it in part
+            max_connections=settings.max_connections,
+            timeout=settings.timeout,
+            socket_timeout=settings.timeout,
+            socket_connect_timeout=settings.timeout,
+            # What gets no reply may have been done all the same: a swap or a lease must not be tried twice.
+            retry=Retry(NoBackoff(), 0),
+            # With RESP3, redis-py does not look whether an idle connection has died before it uses it.
+            protocol=2,
+            **options,
+        )
+        # For redis-py's types a reply is bytes or text; here it is bytes.
+        self._redis: Any = Redis(connection_pool=self._pool)
+        self._swap = self._redis.register_script(_SWAP)
+        self._lease_seconds = settings.lease
+        self._leases = _Leases(self._redis, settings.lease)
+        self._entry_prefix = f"{settings.namespace}::entry:".encode()
+        self._lease_prefix = f"{settings.namespace}::lease:".encode()
+        self._pattern = re.sub(rb"([*?\[\]\\])", rb"\\\1", self._entry_prefix) + b"*"
+        self._introduce()
+
+    def read(self, key: str) -> bytes | None:
+        """The entry under a key."""
+        with self._mapped():
+            return self._get(self._name(key))
+
+    def read_many(self, keys: Sequence[str]) -> Mapping[str, bytes]:
+        """The entries under those of the keys that have one."""
+        entries: dict[str, bytes] = {}
+        with self._mapped():
+            for batch in _batches(keys):
+                found = self._redis.mget([self._name(key) for key in batch])
+                entries.update((key, entry) for key, entry in zip(batch, found, strict=True) if entry is not None)
+        return entries
+
+    def write(self, key: str, entry: bytes, keep_until: float) -> None:
+        """Put an entry under a key."""
+        with self._mapped():
+            self._redis.set(self._name(key), entry, pxat=_milliseconds(keep_until))
+
+    def write_many(self, entries: Mapping[str, tuple[bytes, float]]) -> None:
+        """Write each ``key: (entry, keep_until)``."""
+        with self._mapped():
+            for batch in _batches(entries.items()):
+                pipeline = self._redis.pipeline(transaction=False)
+                for key, (entry, keep_until) in batch:
+                    pipeline.set(self._name(key), entry, pxat=_milliseconds(keep_until))
+                pipeline.execute()
+
+    def update(self, key: str, change: Callable[[bytes | None], tuple[bytes, float] | None]) -> None:
+        """Replace an entry by what ``change`` makes of it; asks again if somebody else was faster."""
+        name = self._name(key)
+        with self._mapped():
+            while True:
+                entry = self._get(name)
+                changed = change(entry)
+                if changed is None:
+                    return
+                new, keep_until = changed
+                if self._swap(keys=[name], args=[entry or b"", new, _milliseconds(keep_until)]):
+                    return
+
+    def delete(self, key: str) -> bool:
+        """Drop the entry under a key."""
+        with self._mapped():
+            return bool(self._redis.unlink(self._name(key)))
+
+    def keys(self) -> Iterator[str]:
+        """Every key there is at this moment."""
+        with self._mapped():
+            # A scan may come upon a key more than once.
+            names = {name for page in self._pages() for name in page}
+        return iter([key for key in map(self._key, names) if key is not None])
+
+    def clear(self) -> int:
+        """Drop every entry of this namespace."""
+        with self._mapped():
+            return sum(self._redis.unlink(*page) for page in self._pages() if page)
+
+    def try_lock(self, key: str) -> RedisLease | None:
+        """Take a key's lease, or ``None`` at once if another thread, process or machine has it."""
+        if self._leases.are_inherited():
+            self._leases = _Leases(self._redis, self._lease_seconds)
+        with self._mapped():
+            lease = self._leases.take(self._lease_prefix + key.encode())
+        if lease is not None and self._closed:
+            lease.release()
+            raise self._closed_error()
+        return lease
+
+    def close(self) -> None:
+        """Give back every lease and close the connections."""
+        if not self._closed:
+            self._closed = True
+            self._leases.release_all()
+            self._pool.disconnect()
+
+    def _introduce(self) -> None:
+        try:
+            self._get(self._entry_prefix)
+        except _REFUSED as error:
+            self._pool.disconnect()
+            raise ConfigurationError(
+                f"redis server {self._address} refuses the user (settings 'backends.redis.username' and "
+                f"'backends.redis.password', or those in 'backends.redis.url'): {error}"
+            ) from error
+        except RedisError:
+            pass  # opened degraded: the first use says what is wrong, if it still is
+
+    def _name(self, key: str) -> bytes:
+        return self._entry_prefix + key.encode()
+
+    def _key(self, name: bytes) -> str | None:
+        try:
+            return name.removeprefix(self._entry_prefix).decode()
+        except UnicodeDecodeError:
+            return None  # somebody else's
+
+    def _get(self, name: bytes) -> bytes | None:
+        entry: bytes | None = self._redis.mget([name])[0]
+        return entry
+
+    def _pages(self) -> Iterator[list[bytes]]:
+        cursor = None
+        while cursor != 0:
+            cursor, names = self._redis.scan(cursor or 0, match=self._pattern, count=_BATCH, _type="string")
+            yield names
+
+    def _closed_error(self) -> ClosedError:
+        return ClosedError(f"the redis backend at {self._address} is closed")
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        if self._closed:
+            raise self._closed_error()
+        try:
+            yield
+        except RedisError as error:
+            if self._closed:
+                raise self._closed_error() from error
+            raise BackendUnavailableError(
+                f"redis server {self._address} (setting 'backends.redis.url'): {error}"
+            ) from error
+
+
+def _parsed(url: SecretStr) -> dict[str, Any]:
+    text = url.get_secret_value()
+    options: dict[str, Any] = parse_url(text)  # type: ignore[no-untyped-call]  # redis-py has no types for it
+    known = {"connection_class", "username", "password", "host", "port", "path", "db"}
+    if any(name not in known and not name.startswith("ssl_") for name in options):
+        raise ValueError("an option of redis-py that would be at odds with this backend")
+    if "path" not in options:
+        options["host"].encode("idna")
+        if urlsplit(text).path.strip("/") and "db" not in options:
+            raise ValueError("redis-py takes what is no number for database 0")
+    return options
+
+
+def _milliseconds(keep_until: float) -> int:
+    return math.ceil(max(min(keep_until, _END_OF_TIME), 0.001) * 1000)
+
+
+def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:
+    rest = iter(items)
+    while batch := list(islice(rest, _BATCH)):
+        yield batch
+
+
+@hookimpl
+def symcache_backends() -> Iterable[Backend]:
+    """Register the backend ``redis``."""
+    yield Backend(name="redis", settings=RedisSettings, open=RedisBackend)
