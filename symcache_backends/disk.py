@@ -226,16 +226,22 @@ class DiskBackend:
         self._mutex = threading.RLock()
         settings = self._settings
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        evicts = settings.eviction != "none"
-        self._cache = _Cache(
-            str(self._path),
-            timeout=settings.timeout,
-            disk=BytesDisk,
-            eviction_policy=settings.eviction,
-            **({"size_limit": settings.size_limit} if evicts else {}),
-        )
-        os.chmod(self._path / DBNAME, 0o600)
         self._lock = os.open(self._path / "symcache.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # One at a time: SQLite does not wait for others while it turns a new database to write-ahead logging.
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._cache = _Cache(
+                str(self._path),
+                timeout=settings.timeout,
+                disk=BytesDisk,
+                eviction_policy=settings.eviction,
+                size_limit=settings.size_limit,
+            )
+            os.chmod(self._path / DBNAME, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+        except BaseException:
+            os.close(self._lock)
+            raise
         self._word = SharedWord(self._lock)
         self._cells = self._word.cells
         self._known = self._cells[0]

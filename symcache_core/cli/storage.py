@@ -12,6 +12,7 @@ import typer
 from ..errors import ConfigurationError
 from ..models import Counters
 from ..registry import PluginReport, Registry
+from .check import check
 from .output import Columns, Record
 from .session import Session
 
@@ -58,8 +59,26 @@ def clear(
     session.output.show_one({"dropped": dropped}, {"dropped": dropped})
 
 
-def backends(session: Session) -> None:
-    """List the storage backends and the plug-ins they come from, broken ones included; mark the chosen one."""
+def backends(
+    session: Session,
+    checked: Annotated[
+        str | None, typer.Option("--check", metavar="NAME", help="Try the contract on this backend instead.")
+    ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="NAME=VALUE", help="An option of the stores to try it on; may be repeated."),
+    ] = None,
+) -> None:
+    """List the storage backends and the plug-ins they come from, broken ones included; mark the chosen one.
+
+    With --check, one line for each promise of the contract: ok, failed or
+    skipped, and why. The backend works in a temporary folder, or where
+    --option says; {store} in a value stands for a name that is new for
+    each store.
+    """
+    if checked is not None:
+        check(session, checked, options or [])
+        return
     chosen = session.settings.backend
     lines = [line for report in Registry(session.settings.plugins).reports() for line in _lines(report, chosen)]
     session.output.show(BACKENDS, lines)

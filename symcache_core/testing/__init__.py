@@ -2,7 +2,19 @@
 
 import pytest
 
-pytest.register_assert_rewrite(f"{__name__}.backend_contract", f"{__name__}.symbol_cache_contract")
+pytest.register_assert_rewrite(
+    *(
+        f"{__name__}.{module}"
+        for module in (
+            "backend_capabilities",
+            "backend_entries",
+            "backend_opening",
+            "backend_sharing",
+            "neighbour",
+            "symbol_cache_contract",
+        )
+    )
+)
 
 from .backend_contract import BackendContract  # noqa: E402  # after the asserts are registered to explain themselves
 from .symbol_cache_contract import SymbolCacheContract  # noqa: E402  # likewise

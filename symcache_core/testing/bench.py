@@ -1,22 +1,21 @@
-"""What both suites stand on: opens the backend under test by its name, here and in child processes."""
+"""What the suites stand on: opens the backend under test by its name, here and in neighbour processes."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from ..plugin import Backend
 from ..protocols import StorageBackend
 from ..registry import Registry
+from .child import FAR
+from .neighbour import Neighbour, Neighbourhood
 
-FAR = 4102444800.0
-"""A moment to keep an entry until that no test lives to see: the year 2100."""
+__all__ = ["FAR", "Bench", "plain"]
 
 
 class Bench:
@@ -39,10 +38,26 @@ class Bench:
         with ExitStack() as stack:
             yield stack
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def neighbourhood(cls) -> Iterator[Neighbourhood]:
+        """The neighbours of all tests of a class."""
+        with Neighbourhood() as neighbourhood:
+            yield neighbourhood
+
+    @pytest.fixture
+    def neighbours(self, neighbourhood: Neighbourhood) -> Iterator[tuple[Neighbour, Neighbour]]:
+        """Two processes beside this one, for a store that processes can share."""
+        self.only_if_persistent()
+        pair = neighbourhood.pair()
+        yield pair
+        for neighbour in pair:
+            neighbour.rest()
+
     @property
-    def persistent(self) -> bool:
-        """Whether entries outlive the process, as the backend itself says."""
-        return Registry(self.plugins).backend(self.backend).persistent
+    def record(self) -> Backend:
+        """How the backend is registered."""
+        return Registry(self.plugins).backend(self.backend)
 
     def open(self, folder: Path, opened: ExitStack) -> StorageBackend:
         """Open the store of a folder through the registry, as configuration would."""
@@ -53,41 +68,22 @@ class Bench:
         opened.callback(store.close)
         return store
 
-    def only_if_persistent(self) -> None:
-        """Skip a test that makes no sense for a store that ends with its process."""
-        if not self.persistent:
-            pytest.skip("the backend says that it is not persistent")
-
-    @contextmanager
-    def child(self, folder: Path, action: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-        """A process of its own at work on the store of a folder; see :mod:`.child`."""
-        task = {
+    def address(self, folder: Path) -> dict[str, Any]:
+        """What a neighbour needs to open the store of a folder."""
+        folder.mkdir(exist_ok=True)
+        return {
             "backend": self.backend,
             "plugins": list(self.plugins),
             "options": plain(self.settings(folder)),
             "folder": str(folder),
-            "action": action,
-            "arguments": list(arguments),
-            "path": sys.path,
         }
-        command = [sys.executable, "-c", _START_CHILD, json.dumps(task)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            try:
-                yield process
-            finally:
-                process.kill()
+
+    def only_if_persistent(self) -> None:
+        """Skip a test that makes no sense for a store that ends with its process."""
+        if not self.record.persistent:
+            pytest.skip("the backend says that it is not persistent")
 
 
 def plain(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as a configuration file would give them."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
-
-
-# The child finds modules where its parent does, a test's own folder included.
-_START_CHILD = """
-import json, sys
-task = json.loads(sys.argv[1])
-sys.path[:] = task.pop("path")
-from symcache_core.testing.child import main
-main(**task)
-"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -13,13 +14,21 @@ from typing import Any
 
 import pytest
 
+from .. import codec
 from ..cache import PolicyCache
-from ..errors import ClosedError, InvalidSymbolError, ProviderError, ProviderUnavailableError
+from ..errors import (
+    ClosedError,
+    InvalidSymbolError,
+    ProviderError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+)
 from ..factory import open_symbol_cache
 from ..models import ContractInfo, Lookup, Outcome, Provenance, ProviderAnswer, ValidationResult
 from ..settings import SymcacheSettings
 from ..symbols import Instrument
-from .bench import FAR, Bench, plain
+from .bench import FAR, plain
+from .contract import Contract
 
 DAY = 86400.0
 HEAD = "1980-12-12T14:30:00+00:00"
@@ -70,7 +79,7 @@ def verdict(symbol: str, *timeframes: str) -> ValidationResult:
     return ValidationResult(is_valid=True, symbol=symbol, contract_info=contract, head_timestamps=heads)
 
 
-class SymbolCacheContract(Bench):
+class SymbolCacheContract(Contract):
     """Subclass it, set ``backend``, return the options from ``settings``; pytest does the rest."""
 
     @pytest.fixture
@@ -129,6 +138,13 @@ class SymbolCacheContract(Bench):
         assert cache.get("BRKB") is None
         assert sorted(cache.symbols()) == ["BRK B", "EURUSD"]
 
+    def test_a_qualified_symbol_is_an_instrument_of_its_own(self, cache: PolicyCache, provider: Provider) -> None:
+        cache.store("RY", verdict("RY"))
+        assert cache.get("RY@TSE:CAD") is None, "a qualified symbol was taken for the bare one"
+        _ask(cache, provider, " ry@tse:cad ")
+        assert cache.get("RY@TSE:CAD") is not None
+        assert sorted(cache.symbols()) == ["RY", "RY@TSE:CAD"]
+
     @pytest.mark.parametrize("symbol", ["", "   ", "A" * 129, "AA\x00PL", "A\u202ePL"], ids=ascii)
     def test_what_cannot_be_a_symbol_is_refused(self, cache: PolicyCache, provider: Provider, symbol: str) -> None:
         with pytest.raises(InvalidSymbolError):
@@ -178,6 +194,24 @@ class SymbolCacheContract(Bench):
         assert cache.get("AAPL") is not None
         clock.advance(-400 * DAY)
         assert cache.get("AAPL") is None
+
+    def test_a_hit_near_its_end_asks_in_the_background(
+        self, cache: PolicyCache, provider: Provider, clock: Clock
+    ) -> None:
+        async def main() -> Lookup:
+            lookup = await cache.get_or_validate("AAPL", ["1d"], provider.validate)
+            while cache.get_stats().waiting:
+                await asyncio.sleep(0)
+            return lookup
+
+        _ask(cache, provider, "AAPL", "1d")
+        clock.advance(27.5 * DAY)
+        lookup = asyncio.run(main())
+        assert (lookup.outcome, lookup.age) == (Outcome.HIT, 27.5 * DAY), "a hit does not wait for its renewal"
+        assert len(provider.calls) == 2
+        info = cache.get("AAPL", ("1d",))
+        assert info is not None
+        assert info.cached_at == clock(), "the renewal was not stored"
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
@@ -240,6 +274,61 @@ class SymbolCacheContract(Bench):
         clock.advance(7 * DAY)
         with pytest.raises(ProviderUnavailableError):
             _ask(cache, provider, "AAPL", "1d")
+
+    def test_the_provider_is_asked_again_after_an_outage(
+        self, cache: PolicyCache, provider: Provider, clock: Clock
+    ) -> None:
+        _ask(cache, provider, "AAPL", "1d")
+        provider.error = ProviderUnavailableError("down")
+        clock.advance(31 * DAY)
+        assert _ask(cache, provider, "AAPL", "1d").outcome is Outcome.STALE
+        provider.error = None
+        assert _ask(cache, provider, "AAPL", "1d").outcome is Outcome.STALE, "a failed provider is left alone for 30 s"
+        clock.advance(31)
+        assert _ask(cache, provider, "AAPL", "1d").outcome is Outcome.MISS
+        assert _ask(cache, provider, "AAPL", "1d").outcome is Outcome.HIT
+
+    def test_an_unconfirmed_negative_bridges_no_outage(
+        self, cache: PolicyCache, provider: Provider, clock: Clock
+    ) -> None:
+        cache.store("NOSUCH", ProviderAnswer(verdict("NOSUCH"), confirmed=False))
+        provider.error = ProviderUnavailableError("down")
+        clock.advance(301)
+        with pytest.raises(ProviderUnavailableError):
+            _ask(cache, provider, "NOSUCH")
+
+    def test_a_slow_provider_is_not_waited_for_while_a_stale_entry_serves(
+        self, tmp_path: Path, clock: Clock, opened: ExitStack, provider: Provider
+    ) -> None:
+        cache = self.open_cache(tmp_path / "store", clock, opened, soft_timeout=0.01)
+
+        async def main() -> Lookup:
+            provider.gate = asyncio.Event()
+            lookup = await cache.get_or_validate("AAPL", ["1d"], provider.validate)
+            provider.gate.set()
+            while cache.get_stats().waiting:
+                await asyncio.sleep(0)
+            return lookup
+
+        cache.store("AAPL", verdict("AAPL", "1d"))
+        clock.advance(31 * DAY)
+        lookup = asyncio.run(asyncio.wait_for(main(), 10))
+        assert (lookup.outcome, lookup.age) == (Outcome.STALE, 31 * DAY)
+        assert cache.get("AAPL", ("1d",)) is not None, "the call that went on in the background was not stored"
+
+    def test_a_provider_that_never_answers_is_given_up(
+        self, tmp_path: Path, clock: Clock, opened: ExitStack, provider: Provider
+    ) -> None:
+        cache = self.open_cache(tmp_path / "store", clock, opened, timeout=0.01)
+
+        async def main() -> None:
+            provider.gate = asyncio.Event()
+            await cache.get_or_validate("AAPL", [], provider.validate)
+
+        with pytest.raises(ProviderTimeoutError):
+            asyncio.run(asyncio.wait_for(main(), 10))
+        assert provider.cancelled == 1
+        assert list(cache.symbols()) == []
 
     def test_a_fresh_entry_without_a_timeframe_is_served_as_partial(
         self, cache: PolicyCache, provider: Provider
@@ -371,6 +460,63 @@ class SymbolCacheContract(Bench):
         cache.store("MSFT", verdict("MSFT"))
         store.write(Instrument.parse("AAPL").key("ib"), store.read(Instrument.parse("MSFT").key("ib")) or b"", FAR)
         assert cache.get("AAPL") is None
+
+    def test_no_changed_digit_passes_for_another_value(self, tmp_path: Path, clock: Clock, opened: ExitStack) -> None:
+        self.only_if_persistent()
+        store = self.open(tmp_path / "store", opened)
+        cache = self.open_cache(tmp_path / "store", clock, opened, near_cache_size=0)
+        cache.store("AAPL", verdict("AAPL", "1d"))
+        key = Instrument.parse("AAPL").key("ib")
+        line = store.read(key) or b""
+        places = [place for place, byte in enumerate(line) if chr(byte) in "23456789"]
+        for place in places[:: max(1, len(places) // 40)]:
+            store.write(key, line[:place] + b"%c" % (line[place] ^ 1) + line[place + 1 :], FAR)
+            assert cache.get("AAPL") is None, f"a changed digit at {place} passed for a value: {line!r}"
+        store.write(key, line, FAR)
+        assert cache.get("AAPL", ("1d",)) is not None
+
+    def test_an_entry_of_a_newer_version_is_answered_by_the_provider_and_never_overwritten(
+        self, tmp_path: Path, clock: Clock, opened: ExitStack, provider: Provider
+    ) -> None:
+        self.only_if_persistent()
+        store = self.open(tmp_path / "store", opened)
+        cache = self.open_cache(tmp_path / "store", clock, opened)
+        key, version = Instrument.parse("AAPL").key("ib"), codec.SCHEMA_VERSION + 1
+        checksum = zlib.crc32(b'{"new":1}', zlib.crc32(f"{version}|{key}|".encode()))
+        line = b'{"v":%d,"sum":"%08x","entry":{"new":1}}' % (version, checksum)
+        store.write(key, line, FAR)
+        assert cache.get("AAPL") is None
+        lookup = _ask(cache, provider, "AAPL", "1d")
+        assert (lookup.outcome, lookup.result) == (Outcome.MISS, verdict("AAPL", "1d"))
+        assert cache.store("AAPL", verdict("AAPL", "1h")).validation_result.is_valid
+        assert store.read(key) == line, "what a newer version wrote was overwritten"
+
+    def test_two_caches_on_one_store_see_each_other(
+        self, tmp_path: Path, clock: Clock, opened: ExitStack, provider: Provider
+    ) -> None:
+        self.only_if_persistent()
+        one, two = (self.open_cache(tmp_path / "store", clock, opened, near_cache_age=5) for _ in range(2))
+        assert one.get("AAPL") is None
+        two.store("AAPL", verdict("AAPL", "1d"))
+        assert _ask(one, provider, "AAPL", "1d").outcome is Outcome.HIT, "another cache's store is not seen"
+        one.store("AAPL", verdict("AAPL", "1h"))
+        clock.advance(5)
+        assert two.get("AAPL", ("1d", "1h")) is not None, "another cache's timeframe is not seen in time"
+        assert two.forget("AAPL") is True
+        clock.advance(5)
+        assert one.get("AAPL") is None, "what another cache forgot is still served"
+        two.store("MSFT", verdict("MSFT"))
+        assert one.get("MSFT") is not None
+        assert two.clear() == 1
+        clock.advance(5)
+        assert one.get("MSFT") is None, "what another cache cleared is still served"
+
+    def test_caches_in_many_threads_lose_no_timeframe(self, tmp_path: Path, clock: Clock, opened: ExitStack) -> None:
+        cache = self.open_cache(tmp_path / "store", clock, opened)
+        timeframes = [f"{number}m" for number in range(1, 25)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda timeframe: cache.store("AAPL", verdict("AAPL", timeframe)), timeframes))
+        assert cache.get("AAPL", timeframes) is not None, "one thread's timeframe dropped another's"
 
     def test_forget_and_clear(self, cache: PolicyCache) -> None:
         for symbol in ("AAPL", "MSFT", "GOOG"):

@@ -1,0 +1,266 @@
+"""Two small backends that keep every promise: one in memory, one in a SQLite file. The broken ones stand on them."""
+
+import fcntl
+import hashlib
+import os
+import re
+import sqlite3
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, SecretStr
+
+from symcache_core import Backend, StorePath, hookimpl
+from symcache_core.errors import BackendUnavailableError, ClosedError
+
+
+class MemoryStore:
+    persistent = False
+
+    class Settings(BaseModel):
+        pass
+
+    def __init__(self, settings):
+        self._lock = threading.RLock()
+        self._entries = {}
+        self._leases = {}
+        self._is_closed = False
+
+    def read(self, key):
+        with self._open() as entries:
+            return entries.get(key)
+
+    def write(self, key, entry, keep_until):
+        with self._open() as entries:
+            entries[key] = bytes(entry)
+
+    def delete(self, key):
+        with self._open() as entries:
+            return entries.pop(key, None) is not None
+
+    def keys(self):
+        with self._open() as entries:
+            return iter(list(entries))
+
+    def clear(self):
+        with self._open() as entries:
+            count = len(entries)
+            entries.clear()
+            return count
+
+    def close(self):
+        self._is_closed = True
+
+    def update(self, key, change):
+        with self._open() as entries:
+            changed = change(entries.get(key))
+            if changed is not None:
+                self.write(key, *changed)
+
+    def read_many(self, keys):
+        with self._open() as entries:
+            return {key: entries[key] for key in keys if key in entries}
+
+    def write_many(self, entries):
+        for key, (entry, keep_until) in entries.items():
+            self.write(key, entry, keep_until)
+
+    def try_lock(self, key):
+        with self._open():
+            if key in self._leases:
+                return None
+            lease = self._leases[key] = MemoryLease(self._leases, key)
+            return lease
+
+    def size(self):
+        with self._open() as entries:
+            return sum(map(len, entries.values()))
+
+    @contextmanager
+    def _open(self):
+        with self._lock:
+            if self._is_closed:
+                raise ClosedError("this store is closed")
+            yield self._entries
+
+
+class MemoryLease:
+    def __init__(self, leases, key):
+        self._leases, self._key = leases, key
+
+    def release(self):
+        if self._leases.get(self._key) is self:
+            del self._leases[self._key]
+
+
+class SqliteStore:
+    persistent = True
+
+    class Settings(BaseModel):
+        path: StorePath = Path("{data_dir}/reference.sqlite")
+        password: SecretStr | None = None
+
+    def __init__(self, settings):
+        self._settings = settings
+        self._path = settings.path
+        self._lock = threading.RLock()
+        self._is_closed = False
+        with self._mapped():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.touch(mode=0o600)
+            self._db = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
+            try:
+                self._db.execute("PRAGMA synchronous = OFF")  # to outlive kill -9 takes no more
+                self._create()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def read(self, key):
+        with self._open() as db:
+            return self._fetch(db, key)
+
+    def write(self, key, entry, keep_until):
+        with self._transaction() as db:
+            self._put(db, key, entry, keep_until)
+
+    def delete(self, key):
+        with self._transaction() as db:
+            where = "DELETE FROM entries WHERE key = ? AND keep_until > ?"
+            return db.execute(where, (self._to_row(key), time.time())).rowcount > 0
+
+    def keys(self):
+        with self._open() as db:
+            rows = db.execute("SELECT key FROM entries WHERE keep_until > ?", (time.time(),)).fetchall()
+        return iter([self._from_row(name) for (name,) in rows])
+
+    def clear(self):
+        with self._transaction() as db:
+            (count,) = db.execute("SELECT count(*) FROM entries WHERE keep_until > ?", (time.time(),)).fetchone()
+            db.execute("DELETE FROM entries")
+            return count
+
+    def close(self):
+        with self._lock:
+            if not self._is_closed:
+                self._is_closed = True
+                self._db.close()
+
+    def update(self, key, change):
+        with self._transaction() as db:
+            changed = change(self._fetch(db, key))
+            if changed is not None:
+                self._put(db, key, *changed)
+
+    def read_many(self, keys):
+        with self._open() as db:
+            found = {key: self._fetch(db, key) for key in keys}
+        return {key: entry for key, entry in found.items() if entry is not None}
+
+    def write_many(self, entries):
+        with self._transaction() as db:
+            for key, (entry, keep_until) in entries.items():
+                self._put(db, key, entry, keep_until)
+
+    def try_lock(self, key):
+        with self._open():
+            path = self._lock_file(key)
+            path.parent.mkdir(exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                return None
+            return FileLease(descriptor)
+
+    def generation(self):
+        with self._open() as db:
+            return db.execute("PRAGMA data_version").fetchone()[0]
+
+    def size(self):
+        with self._open() as db:
+            return db.execute("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size").fetchone()[0]
+
+    def compact(self):
+        with self._open() as db:
+            db.execute("DELETE FROM entries WHERE keep_until <= ?", (time.time(),))
+            db.execute("VACUUM")
+
+    def _create(self):
+        with self._transaction() as db:
+            db.execute("CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, entry BLOB, keep_until REAL)")
+
+    def _fetch(self, db, key):
+        where = "SELECT entry FROM entries WHERE key = ? AND keep_until > ?"
+        return next((entry for (entry,) in db.execute(where, (self._to_row(key), time.time()))), None)
+
+    def _put(self, db, key, entry, keep_until):
+        db.execute("REPLACE INTO entries VALUES (?, ?, ?)", (self._to_row(key), entry, keep_until))
+
+    def _to_row(self, key):
+        return key.encode()
+
+    def _from_row(self, name):
+        return name.decode()
+
+    def _lock_file(self, key):
+        return self._path.with_name(f"{self._path.name}.locks") / hashlib.sha256(key.encode()).hexdigest()
+
+    @contextmanager
+    def _open(self):
+        with self._lock, self._mapped():
+            if self._is_closed:
+                raise ClosedError("this store is closed")
+            yield self._db
+
+    @contextmanager
+    def _transaction(self):
+        with self._open() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+
+    @contextmanager
+    def _mapped(self):
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise BackendUnavailableError(f"{self._path}: {error}") from error
+
+
+class FileLease:
+    def __init__(self, descriptor):
+        self._descriptor, self._lock = descriptor, threading.Lock()
+
+    def release(self):
+        with self._lock:
+            descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def name_of(store):
+    """The name of a class as that of a backend: FoldsCase is folds-case."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", store.__name__).lower()
+
+
+def record(store):
+    return Backend(name=name_of(store), settings=store.Settings, open=store, persistent=store.persistent)
+
+
+def mutants_of(names):
+    """The broken backends among the names of a module, in their order."""
+    return [store for store in names.values() if "caught_by" in getattr(store, "__dict__", ())]
+
+
+@hookimpl
+def symcache_backends():
+    yield record(MemoryStore)
+    yield record(SqliteStore)
