@@ -24,6 +24,8 @@ def processes(bench: Bench) -> Iterator[Figure]:
     runs: dict[str, list[Mapping[str, float]]] = {name: [] for name in _NAMES}
     for name in bench.turns(task, _NAMES, bench.scale.process_rounds):
         with bench.shelf.place(name, 0) as place:
+            # Made first: some of the peers cannot be made by several processes at once.
+            CONTENDERS[name].open(place).close()
             rate, refused = _store_all(name, place.folder, bench.shelf.since)
             lost, torn = _count_losses(name, place, bench.shelf.entries(_STORES))
         runs[name].append({"rate": rate, "refused": refused, "lost": lost, "torn": torn})

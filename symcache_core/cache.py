@@ -99,13 +99,16 @@ class PolicyCache:
             InvalidSymbolError: The text cannot be a symbol.
         """
         try:
-            since, until, word, info = self._slots[symbol].hits[timeframes]  # type: ignore[index]  # or a KeyError
+            slot = self._slots[symbol]
+            last, since, until, word, info = slot.last
+            if last is not timeframes:
+                since, until, word, info = slot.hits[timeframes]  # type: ignore[index]  # or else a TypeError
         except (KeyError, TypeError):
-            return self._get(symbol, _names(timeframes))
+            return self._get(symbol, timeframes)
         if since <= self._clock() < until and word == self._word[0]:
             self._near_hits += 1
             return info
-        return self._get(symbol, _names(timeframes))
+        return self._get(symbol, timeframes)
 
     def peek(self, symbol: str) -> CachedSymbolInfo | None:
         """Whatever is stored of a symbol, over or not; counts as no lookup."""
@@ -233,8 +236,8 @@ class PolicyCache:
         await self._flights.drain(drain)
         await asyncio.to_thread(self.close)
 
-    def _get(self, symbol: str, wanted: tuple[str, ...]) -> CachedSymbolInfo | None:
-        now = self._clock()
+    def _get(self, symbol: str, timeframes: Iterable[str]) -> CachedSymbolInfo | None:
+        wanted, now = _names(timeframes), self._clock()
         info = self._near_hit(symbol, wanted, now)
         if info is None:
             info = self._find(symbol, Instrument.parse(symbol).key(self._provider))
@@ -255,7 +258,7 @@ class PolicyCache:
             return None
         if info.validation_result.is_valid and not log.isEnabledFor(logging.INFO):
             # From now on nothing but the count has to be done for it.
-            slot.hits[wanted] = hit
+            slot.remember(wanted, hit)
         return info
 
     def _find(self, symbol: str, key: str) -> CachedSymbolInfo | None:
@@ -412,7 +415,11 @@ class PolicyCache:
 
 
 def _names(timeframes: Iterable[str]) -> tuple[str, ...]:
-    return (timeframes,) if isinstance(timeframes, str) else tuple(dict.fromkeys(timeframes))
+    if isinstance(timeframes, str):
+        return (timeframes,)
+    names = tuple(dict.fromkeys(timeframes))
+    # The very tuple that was given, if it will do: the near cache knows it again.
+    return timeframes if isinstance(timeframes, tuple) and names == timeframes else names
 
 
 def _span(seconds: float) -> str:

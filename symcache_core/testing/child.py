@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..protocols import CanLock, CanSeeOthers, CanUpdate, StorageBackend
+from ..protocols import CanCompact, CanLock, CanSeeOthers, CanUpdate, StorageBackend
 from ..registry import Registry
 
 FAR = 4102444800.0
@@ -57,10 +57,13 @@ class Worker:
         """Every key."""
         return list(self._opened().keys())
 
-    def write_series(self, prefix: str, count: int) -> Iterator[str]:
-        """Write entries under keys of their own, one after another."""
+    def write_series(self, prefix: str, count: int, compact_every: int = 0) -> Iterator[str]:
+        """Write entries under keys of their own, one after another, and compact in between if that is asked for."""
+        store = self._opened()
         for number in range(count):
             self.write(f"{prefix}{number}", json.dumps({"from": prefix}))
+            if compact_every and number % compact_every == 0 and isinstance(store, CanCompact):
+                store.compact()
             yield f"{prefix}{number}"
 
     def write_again(self, key: str, entry: str, count: int) -> None:

@@ -36,15 +36,25 @@ def test_what_was_read_before_a_write_is_not_kept():
     assert near.slots == {}
 
 
-def test_a_slot_that_somebody_still_holds_is_emptied():
+def test_what_is_found_out_of_a_slot_after_it_was_dropped_reaches_nobody():
     near = NearCache(10, 5.0)
     for drop in (lambda: near.forget("key"), near.clear):
         keep(near)
         held = near.slots["AAPL"]
-        held.hits[()] = held.hit((), 3)
         drop()
+        held.remember((), held.hit((), 3))
         assert near.slots == {}
-        assert held.hits == {}
+
+
+def test_a_slot_remembers_each_question_and_the_last_one_best():
+    near = NearCache(10, 5.0)
+    keep(near)
+    slot, daily, hourly = near.slots["AAPL"], ("1d",), ("1h",)
+    for timeframes in (daily, hourly):
+        slot.remember(timeframes, slot.hit(timeframes, 3))
+    assert set(slot.hits) == {daily, hourly}
+    assert slot.last[0] is hourly
+    assert slot.last[1:] == slot.hits[hourly]
 
 
 def test_all_spellings_of_a_key_share_a_slot_and_go_together():
