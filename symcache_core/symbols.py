@@ -63,6 +63,8 @@ class Instrument:
             InvalidSymbolError: The text is empty, longer than 128 characters, or has control characters.
         """
         symbol = _clean(text)
+        if symbol.isalnum() and len(symbol) != 6:  # most are: neither qualified nor a pair nor a class share
+            return cls(symbol)
         venue = currency = asset_type = ""
         if match := _QUALIFIED.fullmatch(symbol):
             symbol, venue, currency = match["left"].strip(), match["venue"], match["currency"] or ""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from symcache_core.errors import BackendUnavailableError, ClosedError
 
@@ -24,6 +25,8 @@ from . import records
 from .adoption import adopt
 from .files import beside, lock, locked, open_private, replace, unlock
 from .view import News, View
+
+T = TypeVar("T")
 
 log = logging.getLogger("symcache")
 
@@ -67,30 +70,38 @@ class JsonFileBackend:
     def write(self, key: str, entry: bytes, keep_until: float) -> None:
         """Put an entry under a key: one append, whatever the size of the store."""
         member = records.dump(key, entry, keep_until)
-        with self._using(to_write=True) as view:
-            view.put(key, member, durably=self._fsync)
+        self._alone(lambda view: view.put(key, member, durably=self._fsync))
 
     def write_many(self, entries: Mapping[str, tuple[bytes, float]]) -> None:
         """Write each ``key: (entry, keep_until)``, under one lock."""
         members = {key: records.dump(key, *entry) for key, entry in entries.items()}
-        with self._using(to_write=True) as view:
+
+        def put_all(view: View) -> None:
             for key, member in members.items():
                 view.put(key, member, durably=self._fsync)
 
+        self._alone(put_all)
+
     def update(self, key: str, change: Callable[[bytes | None], tuple[bytes, float] | None]) -> None:
         """Replace an entry by what ``change`` makes of it, while nobody else can write."""
-        with self._using(to_write=True) as view:
+
+        def put_changed(view: View) -> None:
             changed = change(view.entry(key))
             if changed is not None:
                 view.put(key, records.dump(key, *changed), durably=self._fsync)
 
+        self._alone(put_changed)
+
     def delete(self, key: str) -> bool:
         """Drop the entry under a key."""
-        with self._using(to_write=True) as view:
+
+        def drop(view: View) -> bool:
             there = view.entry(key) is not None
             if there:
                 view.drop(key, durably=self._fsync)
             return there
+
+        return self._alone(drop)
 
     def keys(self) -> Iterator[str]:
         """Every key there is at this moment."""
@@ -99,11 +110,14 @@ class JsonFileBackend:
 
     def clear(self) -> int:
         """Drop every entry."""
-        with self._using(to_write=True) as view:
+
+        def drop_all(view: View) -> int:
             count = len(view)
             view.drop_all()
             self._compact()
             return count
+
+        return self._alone(drop_all)
 
     def generation(self) -> int:
         """A number that changes when another process, or another object of this one, has written."""
@@ -123,8 +137,7 @@ class JsonFileBackend:
 
     def compact(self) -> None:
         """Fold the journal into the snapshot, and drop what is over."""
-        with self._using(to_write=True):
-            self._compact()
+        self._alone(lambda _view: self._compact())
 
     def size(self) -> int:
         """Bytes of the snapshot and the journal."""
@@ -136,9 +149,7 @@ class JsonFileBackend:
         """Compact if nobody else has the store open, and let go of it."""
         if self._closed:
             return
-        with self._using(to_write=True) as view:
-            if view.has_waste() and not view.in_use_elsewhere():
-                self._compact()
+        self._alone(lambda view: self._compact() if view.has_waste() and not view.in_use_elsewhere() else None)
         with self._mutex:
             self._closed = True
             self._release()
@@ -174,30 +185,45 @@ class JsonFileBackend:
         return View(self._path, looks_at_path=not self._shares_memory)
 
     @contextmanager
-    def _using(self, *, to_write: bool = False) -> Iterator[View]:
-        """The view, up to date; to write, with nobody else writing, and the word changed afterwards."""
-        if self._pid != os.getpid():
-            # The locks of the descriptors are shared with the parent, and the mutex may be held by a thread that is
-            # not here.
-            self._open()
-        with self._mutex:
-            if self._closed:
-                raise ClosedError(f"the json backend at {self._path} is closed")
+    def _using(self) -> Iterator[View]:
+        """The view, up to date, for a look."""
+        with self._entered(), self._mapped():
+            self._check_open()
+            self._catch_up()
+            yield self._view
+
+    def _alone(self, act: Callable[[View], T]) -> T:
+        """Act on the view, up to date, with nobody else writing; then let the others know.
+
+        A function, where a context manager would read better, because stores are to be fast.
+        """
+        with self._entered():
+            self._check_open()
             try:
-                if not to_write:
-                    self._catch_up()
-                    yield self._view
-                    return
                 lock(self._lock)
                 try:
                     self._catch_up(holding_lock=True)
-                    yield self._view
+                    outcome = act(self._view)
                     self._compact_if_outgrown()
+                    return outcome
                 finally:
                     self._tell_others()
                     unlock(self._lock)
             except OSError as error:
                 raise self._unavailable(error) from error
+
+    def _entered(self) -> threading.Lock:
+        """The mutex of an open store, to hold while using it."""
+        if self._pid != os.getpid():
+            # The locks of the descriptors are shared with the parent, and the mutex may be held by a thread that is
+            # not here.
+            with self._mapped():
+                self._open()
+        return self._mutex
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError(f"the json backend at {self._path} is closed")
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:
