@@ -86,8 +86,9 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
 
     def __init__(self, directory: str, **settings: Any) -> None:
         self._pid = os.getpid()
-        self._connections: list[sqlite3.Connection] = []
-        self._inherited: list[sqlite3.Connection] = []
+        self._connections: list[tuple[threading.Thread, sqlite3.Connection]] = []
+        self._inherited: list[tuple[threading.Thread, sqlite3.Connection]] = []
+        self._opening = threading.Lock()
         try:
             super().__init__(directory, **settings)
         except BaseException:
@@ -99,7 +100,7 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
         if self._pid != os.getpid():
             # The parent's connections must not be used in a forked child, nor closed there.
             self._inherited, self._connections = self._connections, []
-            self._pid, self._local = os.getpid(), threading.local()
+            self._pid, self._local, self._opening = os.getpid(), threading.local(), threading.Lock()
         con: sqlite3.Connection | None = getattr(self._local, "con", None)
         if con is None:
             con = self._local.con = self._connect()
@@ -109,9 +110,14 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
         con = sqlite3.connect(
             Path(self.directory) / DBNAME, timeout=self.timeout, isolation_level=None, check_same_thread=False
         )
-        self._connections.append(con)
         for pragma in ("cache_size", "mmap_size", "synchronous"):  # what SQLite keeps for each connection
             con.execute(f"PRAGMA {pragma} = {DEFAULT_SETTINGS[f'sqlite_{pragma}']}")
+        with self._opening:
+            for thread, left in self._connections:
+                if not thread.is_alive():
+                    left.close()
+            self._connections = [(thread, kept) for thread, kept in self._connections if thread.is_alive()]
+            self._connections.append((threading.current_thread(), con))
         return con
 
     def keys_at(self, now: float) -> list[str]:
@@ -122,7 +128,7 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
     def close(self) -> None:
         self._local = threading.local()
         while self._connections:
-            self._connections.pop().close()
+            self._connections.pop()[1].close()
 
 
 class DiskBackend:
@@ -140,8 +146,7 @@ class DiskBackend:
         self._generation = 0
         self._cells: Sequence[int] | memoryview[int] = [-1]
         self._known: int | None = None
-        with self._mapped():
-            self._open()
+        self._open()
 
     def read(self, key: str) -> bytes | None:
         """The entry under a key; a refused row counts as none."""
@@ -214,9 +219,12 @@ class DiskBackend:
 
     def close(self) -> None:
         """Close the connections of every thread."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._idle:
+            if self._closed:
+                return
+            self._closed = True
+            # SQLite crashes if a connection is closed while another thread is using it.
+            self._idle.wait_for(lambda: not self._users)
         self._cells, self._known = [-1], None
         os.close(self._lock)
         self._cache.close()
@@ -224,6 +232,13 @@ class DiskBackend:
     def _open(self) -> None:
         self._pid = os.getpid()
         self._mutex = threading.RLock()
+        self._idle = threading.Condition()
+        self._users = 0
+        self._generation += 1
+        with self._translated():
+            self._open_files()
+
+    def _open_files(self) -> None:
         settings = self._settings
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = os.open(self._path / "symcache.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -279,16 +294,30 @@ class DiskBackend:
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:
-        if self._closed:
-            raise ClosedError(f"the diskcache backend at {self._path} is closed")
+        if self._pid != os.getpid():
+            self._open()
+        with self._idle:
+            if self._closed:
+                raise ClosedError(f"the diskcache backend at {self._path} is closed")
+            self._users += 1
         try:
-            if getattr(self, "_pid", os.getpid()) != os.getpid():
-                self._open()
+            with self._translated():
+                yield
+        finally:
+            with self._idle:
+                self._users -= 1
+                self._idle.notify_all()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
             yield
         except (diskcache.Timeout, sqlite3.OperationalError, OSError) as error:
             raise BackendUnavailableError(
                 f"diskcache folder {self._path} (setting 'backends.diskcache.path'): {error or type(error).__name__}"
             ) from error
+        except sqlite3.ProgrammingError as error:
+            raise BackendUnavailableError(f"diskcache folder {self._path}: {error}") from error
         except sqlite3.DatabaseError as error:
             raise CorruptStoreError(
                 f"diskcache folder {self._path} (setting 'backends.diskcache.path') is damaged: {error}; "

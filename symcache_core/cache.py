@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from functools import partial
@@ -23,7 +24,7 @@ from .models import CachedSymbolInfo, CacheStats, Counters, Lookup, Outcome, Pro
 from .near_cache import NearCache, Watch
 from .policy import Freshness, Policy
 from .protocols import Clock, StorageBackend, Validate
-from .single_flight import SingleFlight
+from .single_flight import SingleFlight, SoftTimeoutError
 from .symbols import Instrument, key_prefix
 from .telemetry import SharedCounters, new_tally
 
@@ -68,23 +69,22 @@ class PolicyCache:
         near_cache_age: float,
     ) -> None:
         self._backend = backend
+        self._near_cache_size = near_cache_size
+        self._near_cache_age = near_cache_age
         self._name = name
         self._provider = provider
         self._policy = policy
         self._clock = clock
-        self._entries = EntryStore(backend, key_prefix(provider))
-        self._near = NearCache(near_cache_size, near_cache_age)
-        self._slots = self._near.slots
         self._watched = Watch(backend)
         self._word = self._watched.word()
-        self._flights: SingleFlight[tuple[CachedSymbolInfo, bool]] = SingleFlight()
         self._tally = new_tally()
         self._near_hits = 0  # beside the others, because it is faster to count so
         self._shared = SharedCounters(backend, provider, clock)
         self._outage: tuple[float, Exception] | None = None
         self._refresh_not_before: dict[str, float] = {}
-        self._degraded = False
+        self._cannot_read = self._cannot_write = False
         self._closed = False
+        self._begin()
 
     def __enter__(self) -> Self:
         return self
@@ -163,9 +163,11 @@ class PolicyCache:
             if fallback is not None and (error := self._outage_at(now)) is not None:
                 return self._answer(symbol, Outcome.STALE, fallback, now, wanted, error)
             try:
-                (info, asked), led = await self._flights.run(
-                    key, ask, soft_timeout=None if fallback is None else self._policy.soft_timeout
-                )
+                (info, asked), led = await self._flights.run(key, ask, soft_timeout=self._patience(fallback, now))
+            except SoftTimeoutError as error:
+                assert fallback is not None, "nobody goes away without an answer"
+                slow = ProviderTimeoutError(f"{instrument}: {error} (setting 'soft_timeout')")
+                return self._answer(symbol, Outcome.STALE, fallback, self._clock(), wanted, slow)
             except Exception as error:
                 if fallback is None:
                     self._missed(symbol)
@@ -207,13 +209,14 @@ class PolicyCache:
         except BackendError as error:
             cached = 0
             self._storage_failed(error)
+            self._cannot_read = True
         return CacheStats(
             **counters.model_dump(exclude={"hit_ratio"}),
             backend=self._name,
             provider=self._provider,
             cached_symbols=cached,
             waiting=self._flights.waiting(),
-            degraded=self._degraded,
+            degraded=self._is_degraded(),
             totals=totals,
             since=since,
         )
@@ -224,8 +227,10 @@ class PolicyCache:
             return
         self._closed = True
         self._near.clear()
-        self._flush()
-        self._backend.close()
+        try:
+            self._flush()
+        finally:
+            self._backend.close()
 
     async def aclose(self, drain: float = 0.0) -> None:
         """Wait for background work of the running loop, then close.
@@ -235,6 +240,14 @@ class PolicyCache:
         """
         await self._flights.drain(drain)
         await asyncio.to_thread(self.close)
+
+    def _begin(self) -> None:
+        """Make what has a lock; a forked child makes its own, as a thread that is not here may hold the parent's."""
+        self._pid = os.getpid()
+        self._entries = EntryStore(self._backend, key_prefix(self._provider))
+        self._near = NearCache(self._near_cache_size, self._near_cache_age)
+        self._slots = self._near.slots
+        self._flights: SingleFlight[tuple[CachedSymbolInfo, bool]] = SingleFlight()
 
     def _get(self, symbol: str, timeframes: Iterable[str]) -> CachedSymbolInfo | None:
         wanted, now = _names(timeframes), self._clock()
@@ -269,8 +282,9 @@ class PolicyCache:
             info = self._entries.read(key)
         except BackendError as error:
             self._storage_failed(error)
+            self._cannot_read = True
             return None
-        self._degraded = False
+        self._cannot_read = False
         if info is not None:
             self._near.keep(key, symbol, info, now=self._clock(), generation=generation, ticket=ticket)
         if self._shared.is_due():
@@ -285,8 +299,11 @@ class PolicyCache:
             # The storage goes by the machine's clock, whatever clock decides freshness here.
             return new, time.time() + rules.keep_until(new, self._policy) - now
 
-        info = self._entries.change(key, change)
-        self._near.forget(key)
+        try:
+            info = self._entries.change(key, change)
+        finally:
+            self._near.forget(key)
+        self._cannot_write = False
         return info
 
     async def _ask(
@@ -311,6 +328,7 @@ class PolicyCache:
             return await asyncio.to_thread(self._keep, key, answer, asked), True
         except BackendError as error:
             self._storage_failed(error)
+            self._cannot_write = True
             return rules.merge(info, answer, asked, key, self._clock(), self._policy), True
 
     async def _call(self, validate: Validate, spelling: str, asked: Sequence[str]) -> ProviderAnswer:
@@ -359,6 +377,12 @@ class PolicyCache:
             if self._flights.start(key, ask):
                 self._tally.refreshes += 1
 
+    def _patience(self, fallback: CachedSymbolInfo | None, now: float) -> float | None:
+        # Who has only a part of the answer waits for the rest, as who has nothing does.
+        if fallback is None or rules.answers(fallback, (), now):
+            return None
+        return self._policy.soft_timeout
+
     def _servable(self, info: CachedSymbolInfo, now: float) -> bool:
         return rules.freshness(info, now, self._policy) is not Freshness.EXPIRED
 
@@ -399,9 +423,11 @@ class PolicyCache:
         return Counters(**{**vars(self._tally), "hits": self._tally.hits + self._near_hits})
 
     def _storage_failed(self, error: BackendError) -> None:
-        if not self._degraded:
+        if not self._is_degraded():
             log.warning("symbol cache works without its storage: %s", error)
-        self._degraded = True
+
+    def _is_degraded(self) -> bool:
+        return self._cannot_read or self._cannot_write
 
     def _flush(self) -> None:
         try:
@@ -410,6 +436,8 @@ class PolicyCache:
             log.warning("symbol cache counters not stored: %s", error)
 
     def _check_open(self) -> None:
+        if self._pid != os.getpid():
+            self._begin()
         if self._closed:
             raise ClosedError("this symbol cache is closed")
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 from . import policy
+from .errors import BackendError
 from .models import CachedSymbolInfo
 from .protocols import CanBeWatched, CanSeeOthers, StorageBackend
 
@@ -29,6 +31,7 @@ class Watch:
 
     def __init__(self, backend: StorageBackend) -> None:
         self._seeing = backend if isinstance(backend, CanSeeOthers) else None
+        self._last: int | None = None
         self._watched = backend if isinstance(backend, CanBeWatched) else None
 
     def __getitem__(self, _index: int) -> int | None:
@@ -36,8 +39,14 @@ class Watch:
         return self.generation()
 
     def generation(self) -> int | None:
-        """A number that differs from the last one if others have written in between."""
-        return None if self._seeing is None else self._seeing.generation()
+        """A number that differs from the last one if others have written in between.
+
+        While the storage cannot be reached it stays as it is: what is near is the best there is.
+        """
+        if self._seeing is not None:
+            with suppress(BackendError):
+                self._last = self._seeing.generation()
+        return self._last
 
     def word(self) -> Sequence[int | None] | Watch:
         """Something whose first item changes when anyone writes."""

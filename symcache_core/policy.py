@@ -105,7 +105,9 @@ def answers(info: CachedSymbolInfo, timeframes: Iterable[str], now: float) -> bo
 
 
 def refresh_at(info: CachedSymbolInfo, policy: Policy) -> float:
-    """The moment from which a hit asks the provider in the background."""
+    """The moment from which a hit asks the provider in the background; a suspect waits for its second opinion."""
+    if info.suspect_since is not None:
+        return info.cached_at + info.ttl_seconds
     return info.cached_at + info.ttl_seconds * policy.refresh_ahead
 
 
@@ -121,7 +123,7 @@ def merge(
     """The entry that an answer makes of what was known.
 
     A timeframe that was not asked for keeps its part and its age. A valid symbol is declared invalid only by a second
-    answer, ten minutes or more after the first.
+    confirmed answer, ten minutes or more after the first.
 
     Args:
         old: What was known, if anything.
@@ -131,18 +133,44 @@ def merge(
         now: The moment of the answer.
         policy: How long answers live.
     """
-    if old is not None and old.validation_result.is_valid and not answer.result.is_valid:
-        doubted = old.suspect_since
-        if doubted is None or now - doubted < SECOND_OPINION_AFTER:
-            since = now if doubted is None else doubted
-            return old.model_copy(
-                update={"suspect_since": since, "cached_at": now, "ttl_seconds": since + SECOND_OPINION_AFTER - now}
-            )
+    if old is not None and not answer.result.is_valid and _holds_against(old, answer, now, policy):
+        return _doubted(old, answer, asked, now, policy)
     return (
         _valid(old, answer, asked, key, now, policy)
         if answer.result.is_valid
         else _invalid(old, answer, key, now, policy)
     )
+
+
+def _holds_against(old: CachedSymbolInfo, negative: ProviderAnswer, now: float, policy: Policy) -> bool:
+    """Whether a valid verdict stands although the provider now says otherwise."""
+    if not old.validation_result.is_valid or freshness(old, now, policy) is Freshness.EXPIRED:
+        return False
+    since = old.suspect_since
+    return not negative.confirmed or since is None or now - since < SECOND_OPINION_AFTER
+
+
+def _doubted(
+    old: CachedSymbolInfo, answer: ProviderAnswer, asked: Iterable[str], now: float, policy: Policy
+) -> CachedSymbolInfo:
+    """The valid entry as it was, to be asked about again soon; only a confirmed negative makes it a suspect."""
+    since, ends = old.suspect_since, now + policy.unconfirmed_ttl
+    if answer.confirmed:
+        since = now if since is None else since
+        ends = since + SECOND_OPINION_AFTER
+    untold = {name: _untold(now, policy) for name in asked if _part(old, name) is None}
+    return old.model_copy(
+        update={
+            "suspect_since": since,
+            "ttl_seconds": ends - old.cached_at,
+            "parts": FrozenDict({**old.parts, **untold}),
+        }
+    )
+
+
+def _untold(now: float, policy: Policy) -> Part:
+    """A timeframe that was asked for and not answered, so that it is not asked for again at once."""
+    return Part(head_timestamp=None, asked_at=now, ttl_seconds=policy.unconfirmed_ttl)
 
 
 def _valid(
@@ -155,7 +183,7 @@ def _valid(
     if answer.one_head_timestamp and told:
         told[ANY_TIMEFRAME] = next(iter(told.values()))
     parts = dict(old.parts) if old is not None else {}
-    parts |= {name: Part(head_timestamp=None, asked_at=now, ttl_seconds=policy.unconfirmed_ttl) for name in asked}
+    parts |= {name: _untold(now, policy) for name in asked}
     for name, stamp in told.items():
         life = ttl if stamp is not None else min(ttl, policy.negative_ttl_max)
         parts[name] = Part(head_timestamp=stamp, asked_at=now, ttl_seconds=life)

@@ -11,7 +11,13 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from .errors import ConfigurationError
 
@@ -44,6 +50,10 @@ Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_i
 """Seconds, or text such as ``30d``."""
 
 
+def _split(value: object) -> object:
+    return tuple(filter(None, re.split(r"[\s,]+", value))) if isinstance(value, str) else value
+
+
 class SymcacheSettings(BaseSettings):
     """Every setting of symcache.
 
@@ -68,7 +78,9 @@ class SymcacheSettings(BaseSettings):
     config: Path | None = Field(None, description="the TOML file to read")
     backend: str = Field("json", description="the storage backend, by name")
     backends: dict[str, dict[str, Any]] = Field({}, repr=False, description="the options of each backend")
-    plugins: tuple[str, ...] = Field((), description="modules that register backends without being packaged")
+    plugins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
+        (), description="modules that register backends without being packaged"
+    )
     provider: str = Field("", pattern=r"^([a-z][a-z0-9_-]*)?$", description="whose answers these are: replay, ib, ...")
     host_service_url: str = Field(EMBEDDED, description="the host service's URL, or 'embedded' to start one")
     host_token: SecretStr | None = Field(None, description="the bearer token of a host service that asks for one")
@@ -97,6 +109,8 @@ class SymcacheSettings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             raise ConfigurationError(explain(error, "setting", list(type(self).model_fields))) from None
+        except SettingsError as error:
+            raise ConfigurationError(f"{error}: a table or a list in the environment is written as JSON") from None
         if self.config is not None:
             object.__setattr__(self, "config", self.config.expanduser().absolute())
             self._base_dir = self.config.parent
@@ -133,7 +147,7 @@ class _ConfigFile(PydanticBaseSettingsSource):
         path = Path(named).expanduser().absolute()
         table = _read_toml(path)
         if path.name == "pyproject.toml":
-            table = table.get("tool", {}).get("symcache", {})
+            table = _own_table(table, path) or {}
         return {**table, "config": path}
 
 
@@ -142,10 +156,18 @@ def _discover(start: Path) -> dict[str, Any]:
         if (path := folder / "symcache.toml").is_file():
             return {**_read_toml(path), "config": path}
         if (path := folder / "pyproject.toml").is_file():
-            table = _read_toml(path).get("tool", {}).get("symcache")
+            table = _own_table(_read_toml(path), path)
             if table is not None:
                 return {**table, "config": path}
     return {}
+
+
+def _own_table(document: dict[str, Any], path: Path) -> dict[str, Any] | None:
+    tools = document.get("tool")
+    table = tools.get("symcache") if isinstance(tools, dict) else None
+    if table is not None and not isinstance(table, dict):
+        raise ConfigurationError(f"config file {path}: tool.symcache is to be a table")
+    return table
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -13,6 +13,10 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
+class SoftTimeoutError(TimeoutError):
+    """A caller went away before the work was done; the work goes on."""
+
+
 class _AbandonedError(Exception):
     """The loop that carried a flight is gone; whoever still waits leads a new one."""
 
@@ -52,7 +56,7 @@ class SingleFlight(Generic[T]):
             soft_timeout: Seconds after which this caller goes away; the work then goes on without it.
 
         Raises:
-            TimeoutError: The soft timeout passed.
+            SoftTimeoutError: The soft timeout passed.
             Exception: Whatever the work raised, the same for everyone.
         """
         loop = asyncio.get_running_loop()
@@ -63,7 +67,7 @@ class SingleFlight(Generic[T]):
             try:
                 if not await self._landed(flight, deadline):
                     keeps_seat = True
-                    raise TimeoutError(f"no outcome within {soft_timeout} s")
+                    raise SoftTimeoutError(f"no outcome within {soft_timeout} s")
                 return flight.landed.result(), led
             except _AbandonedError:
                 continue

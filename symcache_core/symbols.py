@@ -36,7 +36,7 @@ CURRENCIES = frozenset(
     """.split()
 )
 
-_QUALIFIED = re.compile(r"(?P<left>.+)@(?P<venue>[A-Z0-9.]*)(?::(?P<currency>[A-Z]{3}))?")
+_QUALIFIED = re.compile(r"(?P<left>[^@]+)@(?P<venue>[A-Z0-9.]*)(?::(?P<currency>[A-Z]{3}))?")
 _PAIR = re.compile(r"(?P<base>[A-Z]{3})[./ -]?(?P<quote>[A-Z]{3})")
 _INVISIBLE = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # control, format, surrogate, private use, line and paragraph ends
 _CLASS_SHARE = re.compile(r"([A-Z0-9]+)[./ -]([A-Z0-9]+)")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from types import SimpleNamespace
 
 from pydantic import BaseModel, ValidationError
@@ -46,6 +48,8 @@ class SharedCounters:
         self._key = f"@counters|{provider}"
         self._clock = clock
         self._flushed = Counters()
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
         self._due = clock() + FLUSH_EVERY
 
     def is_due(self) -> bool:
@@ -61,6 +65,13 @@ class SharedCounters:
         Raises:
             BackendError: They could not be stored; the next flush includes them.
         """
+        if self._pid != os.getpid():
+            # A forked child begins with its parent's counts, which are the parent's to store.
+            self._pid, self._lock, self._flushed = os.getpid(), threading.Lock(), counters
+        with self._lock:
+            self._add(counters)
+
+    def _add(self, counters: Counters) -> None:
         self._due = self._clock() + FLUSH_EVERY
         news = _difference(counters, self._flushed)
         if not any(news.model_dump(exclude={"hit_ratio"}).values()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from symcache_core import codec
 from symcache_core.errors import BackendError, InvalidSymbolError
 
 from . import records
-from .files import beside, replace
+from .files import beside, open_private, replace
 
 log = logging.getLogger("symcache")
 
@@ -47,7 +48,8 @@ def adopt(path: Path) -> bool:
             members[key] = (since, records.dump(key, entry, records.FOREVER))
     _back_up(path, text)
     if rejected:
-        replace(beside(path, ".quarantine"), rejected)
+        with open(open_private(beside(path, ".quarantine"), os.O_WRONLY | os.O_APPEND), "ab") as quarantine:
+            quarantine.writelines(rejected)
     replace(path, records.dump_snapshot(members[key][1] for key in sorted(members)))
     log.info("%s: took over %d symbols of an unversioned cache", path, len(members))
     return True

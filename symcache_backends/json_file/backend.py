@@ -149,10 +149,12 @@ class JsonFileBackend:
         """Compact if nobody else has the store open, and let go of it."""
         if self._closed:
             return
-        self._alone(lambda view: self._compact() if view.has_waste() and not view.in_use_elsewhere() else None)
-        with self._mutex:
-            self._closed = True
-            self._release()
+        try:
+            self._alone(self._compact_at_the_end)
+        finally:
+            with self._mutex:
+                self._closed = True
+                self._release()
 
     def _open(self) -> None:
         self._pid = os.getpid()
@@ -160,24 +162,34 @@ class JsonFileBackend:
         self._open_files()
 
     def _open_files(self) -> None:
+        """Open the files, and only then part with what was open before."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as undo:
-            self._lock = open_private(beside(self._path, ".lock"), os.O_RDWR)
-            undo.callback(os.close, self._lock)
-            with locked(self._lock):
+            descriptor = open_private(beside(self._path, ".lock"), os.O_RDWR)
+            undo.callback(os.close, descriptor)
+            with locked(descriptor):
                 if self._path.is_file():
                     adopt(self._path)
-                self._view = self._look()
-            undo.callback(self._view.close)
-            self._word = SharedWord(self._lock)
-            # Without shared memory the word is never the one that is known, and every look is one at the files.
-            if self._shares_memory:
-                self._cells = self._word.cells
-                self._known = self._cells[0]
+                view = self._look()
+            undo.callback(view.close)
+            word = SharedWord(descriptor)
             undo.pop_all()
+        self._lock, self._view, self._word = descriptor, view, word
+        self._generation += 1
+        # Without shared memory the word is never the one that is known, and every look is one at the files.
+        if self._shares_memory:
+            self._cells = word.cells
+            self._known = self._cells[0]
+
+    def _open_files_anew(self) -> None:
+        old = self._lock, self._view
+        self._open_files()
+        os.close(old[0])
+        old[1].close()
 
     def _release(self) -> None:
         self._cells, self._known = [-1], None
+        del self._word
         self._view.close()
         os.close(self._lock)
 
@@ -200,7 +212,7 @@ class JsonFileBackend:
         with self._entered():
             self._check_open()
             try:
-                lock(self._lock)
+                self._lock_store()
                 try:
                     self._catch_up(holding_lock=True)
                     outcome = act(self._view)
@@ -247,7 +259,7 @@ class JsonFileBackend:
             if holding_lock:
                 self._renew()
             else:
-                lock(self._lock)
+                self._lock_store()
                 try:
                     self._renew()
                 finally:
@@ -256,16 +268,18 @@ class JsonFileBackend:
         if self._shares_memory:
             self._known = word
 
+    def _lock_store(self) -> None:
+        lock(self._lock)
+        while not os.fstat(self._lock).st_nlink:
+            # Someone deleted the store's files, and others may have made new ones: they go by another lock.
+            self._open_files_anew()
+            lock(self._lock)
+
     def _tell_others(self) -> None:
         if self._shares_memory:
             self._known = self._word.renew()
 
     def _renew(self) -> None:
-        while not os.fstat(self._lock).st_nlink:
-            # Someone deleted the store's files, and others may have made new ones: they go by another lock.
-            self._release()
-            self._open_files()
-            lock(self._lock)
         view = self._look()
         self._view.close()
         self._view = view
@@ -277,8 +291,14 @@ class JsonFileBackend:
                 quarantine.writelines(member + b"\n" for member in self._view.rejected)
 
     def _compact_if_outgrown(self) -> None:
-        if not self._view.has_outgrown():
-            return
+        if self._view.has_outgrown():
+            self._try_to_compact()
+
+    def _compact_at_the_end(self, view: View) -> None:
+        if view.has_waste() and not view.in_use_elsewhere():
+            self._try_to_compact()
+
+    def _try_to_compact(self) -> None:
         try:
             self._compact()
         except OSError as error:

@@ -119,7 +119,8 @@ class View:
             try:
                 keys.append(records.key_of(name))
             except CorruptEntryError as error:
-                self._reject(name, error)
+                self._reject(self._member(name), error)
+                del self._places[name]
         return keys
 
     def entry(self, key: str) -> bytes | None:

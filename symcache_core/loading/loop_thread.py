@@ -74,7 +74,7 @@ class LoopThread:
 
     def cancel_all(self) -> None:
         """Cancel whatever runs on the loop, and wait until it has ended."""
-        if self._running is not None:
+        if self._running is not None and self._running.thread.is_alive():
             self.run(_cancel_others(self._running.main))
 
     def close(self) -> None:
@@ -117,7 +117,12 @@ def _serve(ready: concurrent.futures.Future[_Running]) -> None:
         ready.set_result(_Running(threading.current_thread(), loop, asyncio.current_task(), stop))
         await stop.wait()
 
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    except BaseException as error:
+        if ready.done():
+            raise
+        ready.set_exception(error)
 
 
 def _cancel(work: Coroutine[Any, Any, Any]) -> None:

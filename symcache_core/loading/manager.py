@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -185,10 +186,11 @@ class DataManager:
         return provider.as_of() if isinstance(provider, HasAsOf) else datetime.fromtimestamp(self._clock(), UTC)
 
     async def _close_opened(self) -> None:
-        # The cache first: work that it has in the background still uses the provider.
-        for part in sorted(self._opened, key=lambda part: part is self._external_provider):
-            if isinstance(part, CanClose):
-                await part.aclose()
+        # The cache first, which is the last one in: work that it has in the background still uses the provider.
+        async with AsyncExitStack() as parts:
+            for part in sorted(self._opened, key=lambda part: part is self._symbol_cache):
+                if isinstance(part, CanClose):
+                    parts.push_async_callback(part.aclose)
 
 
 async def _look_up(

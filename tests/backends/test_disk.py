@@ -4,6 +4,9 @@ import os
 import pickle
 import sqlite3
 import stat
+import subprocess
+import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -116,21 +119,48 @@ def test_closing_closes_the_connections_of_every_thread(folder):
     store = DiskBackend(DiskSettings(path=folder))
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda number: store.write(f"k{number}", b"{}", FAR), range(20)))
-        connections = list(store._cache._connections)
+        connections = [connection for _thread, connection in store._cache._connections]
         store.close()
     for connection in connections:
         with pytest.raises(sqlite3.ProgrammingError, match="closed"):
             connection.execute("SELECT 1")
 
 
-def test_a_forked_child_has_connections_of_its_own(store):
-    store.write("before", b"{}", FAR)
-    child = os.fork()
-    if child == 0:
+def test_threads_that_have_ended_leave_no_connection_behind(store):
+    for number in range(20):
+        thread = threading.Thread(target=store.write, args=(f"k{number}", b"{}", FAR))
+        thread.start()
+        thread.join()
+    assert len(store._cache._connections) <= 3
+    assert len(list(store.keys())) == 20
+
+
+CLOSED_IN_USE = """
+import sys, threading
+from pathlib import Path
+from symcache_backends.disk import DiskBackend, DiskSettings
+from symcache_core.errors import ClosedError
+for run in range(20):
+    store = DiskBackend(DiskSettings(path=Path(sys.argv[1])))
+    def use():
         try:
-            store.write("child", store.read("before"), FAR)
-        finally:
-            os._exit(0 if store.read("child") == b"{}" else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    assert store.read("child") == b"{}"
-    store.write("after", b"{}", FAR)
+            while True:
+                store.write("key", b"{}", 4e9)
+                store.read("key")
+                list(store.keys())
+        except ClosedError:
+            pass
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    store.close()
+    for thread in threads:
+        thread.join()
+"""
+
+
+def test_closing_while_other_threads_are_at_work_is_safe(folder):
+    run = subprocess.run(
+        [sys.executable, "-c", CLOSED_IN_USE, str(folder)], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")

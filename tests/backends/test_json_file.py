@@ -1,7 +1,6 @@
 """The json backend: readable by any tool, and nothing is lost to crashes, damage, full disks or other programs."""
 
 import json
-import os
 import shutil
 import stat
 import subprocess
@@ -245,20 +244,6 @@ def test_a_compaction_that_fails_loses_nothing_and_fails_no_write(open_store, pa
     assert "cannot be compacted" in caplog.text
     path.rmdir()
     assert sorted(store.keys()) == [f"k{number}" for number in range(5)]
-
-
-def test_a_forked_child_has_descriptors_of_its_own(open_store):
-    store = open_store()
-    fill(store, "before")
-    child = os.fork()
-    if child == 0:
-        try:
-            fill(store, "child")
-        finally:
-            os._exit(0 if store.read("before") and store.read("child") else 1)
-    fill(store, "parent")
-    assert os.waitpid(child, 0)[1] == 0
-    assert sorted(store.keys()) == ["before", "child", "parent"]
 
 
 FULL_DISK = """

@@ -162,7 +162,7 @@ def test_a_slow_provider_is_not_waited_for_when_a_stale_answer_is_there(open_cac
         clock.advance(31 * DAY)
         provider.gate = asyncio.Event()
         lookup = await cache.get_or_validate("AAPL", ("1d",), provider.validate)
-        assert (lookup.outcome, type(lookup.error)) == (Outcome.STALE, TimeoutError)
+        assert (lookup.outcome, type(lookup.error)) == (Outcome.STALE, ProviderTimeoutError)
         provider.gate.set()
         await cache.aclose(drain=5)
 
@@ -269,11 +269,49 @@ def test_a_timeframe_may_be_given_as_plain_text(open_cache, provider):
     assert cache.get("AAPL", "1d") is not None
 
 
-def test_a_contradicted_symbol_is_served_without_what_the_provider_would_not_say(open_cache, provider):
+def test_a_contradicted_symbol_is_not_asked_about_again_at_each_lookup(open_cache, provider):
     cache = open_cache()
     cache.store("NOVA", ValidationResult(is_valid=True, symbol="NOVA", head_timestamps={"1d": None}))
-    lookup = ask(cache, provider, "NOVA", "1d", "1h")
-    assert (lookup.outcome, lookup.missing, lookup.result.is_valid) == (Outcome.PARTIAL, ("1h",), True)
+    for outcome in (Outcome.MISS, Outcome.HIT, Outcome.HIT):
+        lookup = ask(cache, provider, "NOVA", "1d", "1h")
+        assert (lookup.outcome, lookup.result.is_valid) == (outcome, True)
+    assert "1h" not in lookup.result.head_timestamps
+    assert provider.calls == [("NOVA", ("1h",))]
+
+
+def test_who_lacks_a_part_of_the_answer_waits_as_long_as_who_lacks_all(open_cache, provider):
+    cache = open_cache(soft_timeout=0.0, timeout=10.0)
+    ask(cache, provider, "AAPL", "1d")
+    assert ask(cache, provider, "AAPL", "1h").outcome is Outcome.MISS
+
+
+def test_near_entries_serve_while_the_storage_cannot_even_tell_whether_others_wrote(open_cache, backend, provider):
+    def generation():
+        backend._use()
+        return 1
+
+    type(backend).generation = staticmethod(generation)
+    try:
+        cache = open_cache()
+        ask(cache, provider, "AAPL", "1d")
+        assert cache.get("AAPL", ("1d",)) is not None
+        backend.error = BackendUnavailableError("unplugged")
+        assert cache.get("AAPL", ("1d",)) is not None
+        assert ask(cache, provider, "AAPL", "1d").outcome is Outcome.HIT
+    finally:
+        del type(backend).generation
+
+
+def test_a_storage_that_cannot_be_written_is_complained_of_once(open_cache, backend, provider, caplog):
+    cache = open_cache()
+    backend.write = lambda *_: (_ for _ in ()).throw(BackendUnavailableError("full"))
+    for _ in range(3):
+        ask(cache, provider, "AAPL", "1d")
+    assert caplog.text.count("works without its storage") == 1
+    assert cache.get_stats().degraded
+    del backend.write
+    ask(cache, provider, "AAPL", "1d")
+    assert not cache.get_stats().degraded
 
 
 def test_counters_that_cannot_be_stored_are_stored_later(open_cache, backend, clock, caplog):

@@ -99,6 +99,22 @@ def test_a_contradicted_verdict_is_asked_about_again_in_ten_minutes():
     assert not policy.answers(doubted, ("1d",), NOW + DAY + 600)
     assert not entry(invalid(), now=NOW + DAY + 600, old=doubted).validation_result.is_valid
     assert entry(valid(), now=NOW + DAY + 600, old=doubted).suspect_since is None
+    assert doubted.cached_at == NOW, "it is as old as it was"
+    assert policy.freshness(doubted, NOW + DAY + 599, EXACT) is Freshness.FRESH, "and is not asked about meanwhile"
+
+
+def test_an_unconfirmed_negative_never_overturns_a_valid_verdict():
+    info, now = entry(valid("1d")), NOW
+    for _ in range(10):
+        now += 3600
+        info = entry(invalid(confirmed=False), now=now, old=info)
+        assert info.validation_result.is_valid
+        assert policy.answers(info, ("1d",), now + 299)
+        assert not policy.answers(info, ("1d",), now + 300)
+
+
+def test_a_verdict_that_could_not_even_serve_an_outage_gives_way_at_once():
+    assert not entry(invalid(), now=NOW + 40 * DAY, old=entry(valid())).validation_result.is_valid
 
 
 def test_a_part_that_was_asked_and_not_answered_is_asked_again_soon():

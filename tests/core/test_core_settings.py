@@ -85,6 +85,29 @@ def test_a_mistake_in_the_file_is_named(tmp_path, content, message):
         SymcacheSettings(config=path)
 
 
+@pytest.mark.parametrize("content", ["[tool]\nsymcache = 3", "tool = 3"])
+def test_a_pyproject_without_a_table_of_ours_is_told_from_one_with_a_mistake(tmp_path, content):
+    (tmp_path / "pyproject.toml").write_text(content)
+    if "symcache" in content:
+        with pytest.raises(ConfigurationError, match="is to be a table"):
+            SymcacheSettings()
+    else:
+        assert SymcacheSettings().backend == "json"
+
+
+def test_modules_in_the_environment_are_parted_by_commas(monkeypatch):
+    monkeypatch.setenv("SYMCACHE_PLUGINS", "one.module, another")
+    assert SymcacheSettings().plugins == ("one.module", "another")
+
+
+def test_a_malformed_table_in_the_environment_is_an_error_without_its_value(monkeypatch):
+    monkeypatch.setenv("SYMCACHE_BACKENDS", '{"redis": hunter2')
+    with pytest.raises(ConfigurationError) as raised:
+        SymcacheSettings()
+    assert "hunter2" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("30d", 2592000), ("12h", 43200), ("90s", 90), ("1h30m", 5400), ("250ms", 0.25), ("1.5d", 129600), ("60", 60)],

@@ -39,6 +39,12 @@ def test_a_key_gives_its_instrument_back_and_names_its_provider(text, provider):
     assert key.count("|") == 4
 
 
+@given(st.text("A@:/ .TSK", min_size=1, max_size=8).filter(str.strip))
+def test_whatever_is_made_of_marks_is_read_back_as_the_same_instrument(text):
+    instrument = Instrument.parse(text)
+    assert Instrument.parse(str(instrument)) == instrument
+
+
 @given(TEXT, TEXT)
 def test_two_instruments_never_share_a_key(one, other):
     first, second = Instrument.parse(one), Instrument.parse(other)
@@ -68,6 +74,7 @@ def test_spellings_of_a_class_share_meet(text):
         ("BTCUSD", "BTC.USD"),
         ("USDUSD", "USD.USD"),
         ("A|B", "A%7CB"),
+        ("A@B", "A"),
     ],
 )
 def test_what_differs_stays_apart(one, other):
