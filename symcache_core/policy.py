@@ -221,7 +221,9 @@ def _invalid(
 
 
 def _with(result: ValidationResult, **changes: Any) -> ValidationResult:
-    # Not validated anew: every value has been, and storing is to be fast.
+    # Not validated anew, nor copied without need: every value has been, and storing is to be fast.
+    if all(getattr(result, name) == value for name, value in changes.items()):
+        return result
     if stamps := changes.get("head_timestamps"):
         changes["head_timestamps"] = FrozenDict(stamps)
     return result.model_copy(update=changes)

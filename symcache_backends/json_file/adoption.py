@@ -45,7 +45,7 @@ def adopt(path: Path) -> bool:
             continue
         if key not in members or members[key][0] < since:
             # Such a file never forgot an entry; one that is over still bridges an outage.
-            members[key] = (since, records.dump(key, entry, records.FOREVER))
+            members[key] = (since, records.dump(records.name_of(key), entry, records.FOREVER))
     _back_up(path, text)
     if rejected:
         with open(open_private(beside(path, ".quarantine"), os.O_WRONLY | os.O_APPEND), "ab") as quarantine:

@@ -60,45 +60,50 @@ class JsonFileBackend:
     def read(self, key: str) -> bytes | None:
         """The entry under a key."""
         with self._using() as view:
-            return view.entry(key)
+            return view.entry(records.name_of(key))
 
     def read_many(self, keys: Sequence[str]) -> Mapping[str, bytes]:
         """The entries under those of the keys that have one."""
         with self._using() as view:
-            return {key: entry for key in keys if (entry := view.entry(key)) is not None}
+            found = {key: view.entry(records.name_of(key)) for key in keys}
+        return {key: entry for key, entry in found.items() if entry is not None}
 
     def write(self, key: str, entry: bytes, keep_until: float) -> None:
         """Put an entry under a key: one append, whatever the size of the store."""
-        member = records.dump(key, entry, keep_until)
-        self._alone(lambda view: view.put(key, member, durably=self._fsync))
+        name = records.name_of(key)
+        member = records.dump(name, entry, keep_until)
+        self._alone(lambda view: view.put(name, member, durably=self._fsync))
 
     def write_many(self, entries: Mapping[str, tuple[bytes, float]]) -> None:
         """Write each ``key: (entry, keep_until)``, under one lock."""
-        members = {key: records.dump(key, *entry) for key, entry in entries.items()}
+        named = {records.name_of(key): entry for key, entry in entries.items()}
+        members = {name: records.dump(name, *entry) for name, entry in named.items()}
 
         def put_all(view: View) -> None:
-            for key, member in members.items():
-                view.put(key, member, durably=self._fsync)
+            for name, member in members.items():
+                view.put(name, member, durably=self._fsync)
 
         self._alone(put_all)
 
     def update(self, key: str, change: Callable[[bytes | None], tuple[bytes, float] | None]) -> None:
         """Replace an entry by what ``change`` makes of it, while nobody else can write."""
+        name = records.name_of(key)
 
         def put_changed(view: View) -> None:
-            changed = change(view.entry(key))
+            changed = change(view.entry(name))
             if changed is not None:
-                view.put(key, records.dump(key, *changed), durably=self._fsync)
+                view.put(name, records.dump(name, *changed), durably=self._fsync)
 
         self._alone(put_changed)
 
     def delete(self, key: str) -> bool:
         """Drop the entry under a key."""
+        name = records.name_of(key)
 
         def drop(view: View) -> bool:
-            there = view.entry(key) is not None
+            there = view.entry(name) is not None
             if there:
-                view.drop(key, durably=self._fsync)
+                view.drop(name, durably=self._fsync)
             return there
 
         return self._alone(drop)

@@ -60,20 +60,20 @@ def key_of(name: bytes) -> str:
         raise CorruptEntryError("the key of a record is not JSON") from None
 
 
-def dump(key: str, entry: bytes, keep_until: float) -> bytes:
-    """The member of a JSON object that puts an entry under a key.
+def dump(name: bytes, entry: bytes, keep_until: float) -> bytes:
+    """The member of a JSON object that puts an entry under a name.
 
     Raises:
         ValueError: The entry is more than one line.
     """
     if b"\n" in entry:
         raise ValueError("an entry is one line")
-    return _member(key, b'"entry":' + entry, min(max(float(keep_until), 0.0), FOREVER))
+    return _member(name, b'"entry":' + entry, min(max(float(keep_until), 0.0), FOREVER))
 
 
-def dump_gone(key: str) -> bytes:
-    """The member of a JSON object that says that a key has no entry any more."""
-    return _member(key, _GONE, 0.0)
+def dump_gone(name: bytes) -> bytes:
+    """The member of a JSON object that says that a name has no entry any more."""
+    return _member(name, _GONE, 0.0)
 
 
 def says_gone(name: bytes, member: bytes) -> bool:
@@ -110,8 +110,7 @@ def dump_snapshot(members: Iterable[bytes]) -> Iterable[bytes]:
     yield b"\n" + FOOTER + b"\n"
 
 
-def _member(key: str, content: bytes, keep_until: float) -> bytes:
-    name = name_of(key)
+def _member(name: bytes, content: bytes, keep_until: float) -> bytes:
     until = repr(keep_until).encode()
     return b'%b:{"until":%b,"sum":"%08x",%b}' % (name, until, _checksum(name, until, content), content)
 

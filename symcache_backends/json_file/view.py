@@ -123,9 +123,8 @@ class View:
                 del self._places[name]
         return keys
 
-    def entry(self, key: str) -> bytes | None:
-        """The entry under a key; a damaged one is set aside."""
-        name = records.name_of(key)
+    def entry(self, name: bytes) -> bytes | None:
+        """The entry under a name; a damaged one is set aside."""
         record = self._record(name)
         return None if record is None else record.entry
 
@@ -140,15 +139,15 @@ class View:
             if record is not None and record.keep_until > now:
                 yield self._member(name)
 
-    def put(self, key: str, member: bytes, *, durably: bool) -> None:
+    def put(self, name: bytes, member: bytes, *, durably: bool) -> None:
         """Append the record of an entry; the caller holds the store's lock and has caught up."""
         start = self._append(member, durably=durably)
-        self._places[records.name_of(key)] = _in_journal(start, len(member))
+        self._places[name] = _in_journal(start, len(member))
 
-    def drop(self, key: str, *, durably: bool) -> None:
-        """Append that a key has no entry any more; the caller holds the store's lock and has caught up."""
-        self._append(records.dump_gone(key), durably=durably)
-        self._places.pop(records.name_of(key), None)
+    def drop(self, name: bytes, *, durably: bool) -> None:
+        """Append that a name has no entry any more; the caller holds the store's lock and has caught up."""
+        self._append(records.dump_gone(name), durably=durably)
+        self._places.pop(name, None)
 
     def drop_all(self) -> None:
         """Forget every entry; the caller compacts next."""

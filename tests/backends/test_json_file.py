@@ -225,7 +225,7 @@ def test_a_writer_that_died_before_it_told_the_others_is_heard_all_the_same(open
     one, two = open_store(), open_store()
     assert two.read("a") is None
     with journal(path).open("ab") as file:
-        file.write(b"{" + records.dump("a", b"{}", FAR) + b"}\n" + b'{"torn')
+        file.write(b"{" + records.dump(b'"a"', b"{}", FAR) + b"}\n" + b'{"torn')
     assert one.read("a") == b"{}"
     before = one.generation()
     assert one.read("a") == b"{}"
@@ -337,7 +337,7 @@ def test_an_earlier_backup_is_never_overwritten(open_store, path):
 
 
 def test_no_record_passes_with_a_flipped_bit():
-    name, member = b'"ib||AAPL||"', records.dump("ib||AAPL||", b'{"a":1}', FAR)
+    name, member = b'"ib||AAPL||"', records.dump(b'"ib||AAPL||"', b'{"a":1}', FAR)
     assert records.parse(name, member) == records.Record(b'{"a":1}', FAR)
     for position in range(len(member) * 8):
         flipped = bytearray(member)
