@@ -99,13 +99,10 @@ class PolicyCache:
             InvalidSymbolError: The text cannot be a symbol.
         """
         try:
-            slot = self._slots[symbol]
-            last, since, until, word, info = slot.last
-            if last is not timeframes:
-                since, until, word, info = slot.hits[timeframes]  # type: ignore[index]  # or else a TypeError
+            since, until, word, info = self._slots[symbol].hits[timeframes]  # type: ignore[index]  # or a TypeError
         except (KeyError, TypeError):
             return self._get(symbol, timeframes)
-        if since <= self._clock() < until and word == self._word[0]:
+        if since <= self._clock() < until and (word is None or word == self._word[0]):
             self._near_hits += 1
             return info
         return self._get(symbol, timeframes)
@@ -271,7 +268,7 @@ class PolicyCache:
             return None
         if info.validation_result.is_valid and not log.isEnabledFor(logging.INFO):
             # From now on nothing but the count has to be done for it.
-            slot.remember(wanted, hit)
+            slot.hits[wanted] = hit
         return info
 
     def _find(self, symbol: str, key: str) -> CachedSymbolInfo | None:
@@ -443,11 +440,7 @@ class PolicyCache:
 
 
 def _names(timeframes: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(timeframes, str):
-        return (timeframes,)
-    names = tuple(dict.fromkeys(timeframes))
-    # The very tuple that was given, if it will do: the near cache knows it again.
-    return timeframes if isinstance(timeframes, tuple) and names == timeframes else names
+    return (timeframes,) if isinstance(timeframes, str) else tuple(dict.fromkeys(timeframes))
 
 
 def _span(seconds: float) -> str:

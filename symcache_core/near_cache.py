@@ -62,16 +62,14 @@ _NOTHING_TO_SEE = (None,)
 class Slot:
     """An entry, and until when it may be used without looking at the storage.
 
-    ``hits`` has what was found out before, by timeframes, and ``last`` the one found out last, with the very tuple that
-    asked for it: to see that it is the same one again is cheaper than to look it up.
+    ``hits`` has what was found out before, by timeframes.
     """
 
-    __slots__ = ("_trusted_until", "generation", "hits", "info", "last", "spellings")
+    __slots__ = ("_trusted_until", "generation", "hits", "info", "spellings")
 
     def __init__(self, info: CachedSymbolInfo, trusted_until: float, generation: int | None) -> None:
         self.info = info
         self.hits: dict[tuple[str, ...], Hit] = {}
-        self.last: tuple[object, float, float, int | None, CachedSymbolInfo] = (None, 0.0, 0.0, None, info)
         self.spellings: list[str] = []
         self.generation = generation
         self._trusted_until = trusted_until
@@ -80,11 +78,6 @@ class Slot:
         """For how long the entry answers for these timeframes, as long as the storage's word stays as it is."""
         until = min(policy.fresh_until(self.info, timeframes), self._trusted_until)
         return self.info.cached_at - policy.CLOCK_TOLERANCE, until, word, self.info
-
-    def remember(self, timeframes: tuple[str, ...], hit: Hit) -> None:
-        """Answer like that from now on."""
-        self.hits[timeframes] = hit
-        self.last = (timeframes, *hit)
 
 
 class NearCache:

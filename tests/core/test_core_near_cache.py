@@ -42,19 +42,8 @@ def test_what_is_found_out_of_a_slot_after_it_was_dropped_reaches_nobody():
         keep(near)
         held = near.slots["AAPL"]
         drop()
-        held.remember((), held.hit((), 3))
+        held.hits[()] = held.hit((), 3)
         assert near.slots == {}
-
-
-def test_a_slot_remembers_each_question_and_the_last_one_best():
-    near = NearCache(10, 5.0)
-    keep(near)
-    slot, daily, hourly = near.slots["AAPL"], ("1d",), ("1h",)
-    for timeframes in (daily, hourly):
-        slot.remember(timeframes, slot.hit(timeframes, 3))
-    assert set(slot.hits) == {daily, hourly}
-    assert slot.last[0] is hourly
-    assert slot.last[1:] == slot.hits[hourly]
 
 
 def test_all_spellings_of_a_key_share_a_slot_and_go_together():
