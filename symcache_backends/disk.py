@@ -110,8 +110,12 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
         con = sqlite3.connect(
             Path(self.directory) / DBNAME, timeout=self.timeout, isolation_level=None, check_same_thread=False
         )
-        for pragma in ("cache_size", "mmap_size", "synchronous"):  # what SQLite keeps for each connection
-            con.execute(f"PRAGMA {pragma} = {DEFAULT_SETTINGS[f'sqlite_{pragma}']}")
+        try:
+            for pragma in ("cache_size", "mmap_size", "synchronous"):  # what SQLite keeps for each connection
+                con.execute(f"PRAGMA {pragma} = {DEFAULT_SETTINGS[f'sqlite_{pragma}']}")
+        except BaseException:
+            con.close()
+            raise
         with self._opening:
             for thread, left in self._connections:
                 if not thread.is_alive():
