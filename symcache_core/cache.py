@@ -21,12 +21,13 @@ from .errors import (
     ProviderUnavailableError,
 )
 from .models import CachedSymbolInfo, CacheStats, Counters, Lookup, Outcome, ProviderAnswer, ValidationResult
-from .near_cache import NearCache, Watch
+from .near_cache import Get, NearCache, fast_get
 from .policy import Freshness, Policy
 from .protocols import Clock, StorageBackend, Validate
 from .single_flight import SingleFlight, SoftTimeoutError
 from .symbols import Instrument, key_prefix
 from .telemetry import SharedCounters, new_tally
+from .watch import Watch
 
 log = logging.getLogger("symcache")
 
@@ -57,6 +58,8 @@ class PolicyCache:
         near_cache_age: How long such a one is trusted without a look at the storage, in seconds.
     """
 
+    get: Get
+
     def __init__(
         self,
         backend: StorageBackend,
@@ -76,9 +79,7 @@ class PolicyCache:
         self._policy = policy
         self._clock = clock
         self._watched = Watch(backend)
-        self._word = self._watched.word()
         self._tally = new_tally()
-        self._near_hits = 0  # beside the others, because it is faster to count so
         self._shared = SharedCounters(backend, provider, clock)
         self._outage: tuple[float, Exception] | None = None
         self._refresh_not_before: dict[str, float] = {}
@@ -91,21 +92,6 @@ class PolicyCache:
 
     def __exit__(self, *_exc_info: object) -> None:
         self.close()
-
-    def get(self, symbol: str, timeframes: Iterable[str] = ()) -> CachedSymbolInfo | None:
-        """The entry of a symbol if it is fresh and knows every given timeframe, else ``None``.
-
-        Raises:
-            InvalidSymbolError: The text cannot be a symbol.
-        """
-        try:
-            since, until, word, info = self._slots[symbol].hits[timeframes]  # type: ignore[index]  # or a TypeError
-        except (KeyError, TypeError):
-            return self._get(symbol, timeframes)
-        if since <= self._clock() < until and (word is None or word == self._word[0]):
-            self._near_hits += 1
-            return info
-        return self._get(symbol, timeframes)
 
     def peek(self, symbol: str) -> CachedSymbolInfo | None:
         """Whatever is stored of a symbol, over or not; counts as no lookup."""
@@ -243,7 +229,7 @@ class PolicyCache:
         self._pid = os.getpid()
         self._entries = EntryStore(self._backend, key_prefix(self._provider))
         self._near = NearCache(self._near_cache_size, self._near_cache_age)
-        self._slots = self._near.slots
+        self.get, self._near_hits = fast_get(self._near, self._clock, self._get)
         self._flights: SingleFlight[tuple[CachedSymbolInfo, bool]] = SingleFlight()
 
     def _get(self, symbol: str, timeframes: Iterable[str]) -> CachedSymbolInfo | None:
@@ -258,12 +244,11 @@ class PolicyCache:
         return info
 
     def _near_hit(self, symbol: str, wanted: tuple[str, ...], now: float) -> CachedSymbolInfo | None:
-        slot = self._slots.get(symbol)
+        slot = self._near.slots.get(symbol)
         if slot is None:
             return None
         # In this order: a write in between shows in the one or the other.
-        self._word = self._watched.word()
-        hit = since, until, _word, info = slot.hit(wanted, self._word[0])
+        hit = since, until, _word, _seen, info = slot.hit(wanted, self._watched.word())
         if not since <= now < until or slot.generation != self._watched.generation():
             return None
         if info.validation_result.is_valid and not log.isEnabledFor(logging.INFO):
@@ -417,7 +402,7 @@ class PolicyCache:
         log.info("symbol cache miss %s backend=%s", symbol, self._name)
 
     def _counters(self) -> Counters:
-        return Counters(**{**vars(self._tally), "hits": self._tally.hits + self._near_hits})
+        return Counters(**{**vars(self._tally), "hits": self._tally.hits + self._near_hits()})
 
     def _storage_failed(self, error: BackendError) -> None:
         if not self._is_degraded():

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from .errors import CorruptEntryError, NewerSchemaError
 from .models import CachedSymbolInfo, Part, Provenance, ValidationResult
@@ -20,6 +20,7 @@ from .symbols import Instrument
 
 SCHEMA_VERSION = 1
 
+_ENTRY = TypeAdapter(CachedSymbolInfo)
 _LINE = re.compile(rb'\{"v":(\d{1,9}),"sum":"([0-9a-f]{8})","entry":(.*)\}', re.DOTALL)
 _UNVERSIONED_PROVIDER = "ib"
 _UNVERSIONED_NEGATIVE_TTL = 300.0
@@ -27,7 +28,7 @@ _UNVERSIONED_NEGATIVE_TTL = 300.0
 
 def encode(key: str, info: CachedSymbolInfo) -> bytes:
     """Write an entry as the line that is stored under a key."""
-    body = info.model_dump_json().encode()
+    body = _ENTRY.dump_json(info)
     return b'{"v":%d,"sum":"%08x","entry":%b}' % (SCHEMA_VERSION, _checksum(key, SCHEMA_VERSION, body), body)
 
 
@@ -47,7 +48,7 @@ def decode(key: str, line: bytes) -> CachedSymbolInfo:
     if version > SCHEMA_VERSION:
         raise NewerSchemaError(f"entry {key!r} has schema {version}; this symcache reads up to {SCHEMA_VERSION}")
     try:
-        return CachedSymbolInfo.model_validate_json(body)
+        return _ENTRY.validate_json(body)
     except ValidationError as error:
         raise CorruptEntryError(f"entry {key!r} is incomplete: {error.error_count()} fields do not fit") from None
 

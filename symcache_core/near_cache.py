@@ -7,56 +7,69 @@ decoding, no I/O.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 from . import policy
-from .errors import BackendError
 from .models import CachedSymbolInfo
-from .protocols import CanBeWatched, CanSeeOthers, StorageBackend
+from .protocols import Clock
+from .watch import Word
 
-Hit = tuple[float, float, int | None, CachedSymbolInfo]
-"""From when and until when, and while which word stands in the storage's memory, an entry answers for timeframes.
+Hit = tuple[float, float, Word | None, int | None, CachedSymbolInfo]
+"""From when and until when, and while which number stands in which word, an entry answers for timeframes.
 
 A plain tuple, because unpacking any other costs a third of a hit.
 """
 
 
-class Watch:
-    """Tells whether others have written to a backend, as well as the backend can.
+class Get(Protocol):
+    """How entries are looked up, by symbol and timeframes."""
+
+    def __call__(self, symbol: str, timeframes: Iterable[str] = ()) -> CachedSymbolInfo | None:
+        """The entry of a symbol if it is fresh and knows every given timeframe, else ``None``.
+
+        Raises:
+            InvalidSymbolError: The text cannot be a symbol.
+        """
+        ...
+
+
+Otherwise = Callable[[str, Iterable[str]], CachedSymbolInfo | None]
+
+
+def fast_get(near: NearCache, clock: Clock, otherwise: Otherwise) -> tuple[Get, Callable[[], int]]:
+    """Make the function that answers hot lookups.
+
+    A closure, because a method finds what it needs slower by a fifth.
 
     Args:
-        backend: Which; for one that cannot tell at all, nothing ever seems to change.
+        near: Where the hits are.
+        clock: Seconds since the epoch.
+        otherwise: What to ask when no hit is remembered, or it is over.
+
+    Returns:
+        The function, and another that tells how many lookups it has answered by itself.
     """
+    hits: dict[str, dict[Any, Hit]] = near.hits
+    answered = 0
 
-    def __init__(self, backend: StorageBackend) -> None:
-        self._seeing = backend if isinstance(backend, CanSeeOthers) else None
-        self._last: int | None = None
-        self._watched = backend if isinstance(backend, CanBeWatched) else None
+    def get(symbol: str, timeframes: Iterable[str] = ()) -> CachedSymbolInfo | None:
+        """The entry of a symbol if it is fresh and knows every given timeframe, else ``None``.
 
-    def __getitem__(self, _index: int) -> int | None:
-        """Stands in for a word in memory that the backend does not have."""
-        return self.generation()
-
-    def generation(self) -> int | None:
-        """A number that differs from the last one if others have written in between.
-
-        While the storage cannot be reached it stays as it is: what is near is the best there is.
+        Raises:
+            InvalidSymbolError: The text cannot be a symbol.
         """
-        if self._seeing is not None:
-            with suppress(BackendError):
-                self._last = self._seeing.generation()
-        return self._last
+        nonlocal answered
+        try:
+            since, until, word, seen, info = hits[symbol][timeframes]
+        except (KeyError, TypeError):  # not there, or no tuple
+            return otherwise(symbol, timeframes)
+        if since <= clock() < until and (word is None or word[0] == seen):
+            answered += 1
+            return info
+        return otherwise(symbol, timeframes)
 
-    def word(self) -> Sequence[int | None] | Watch:
-        """Something whose first item changes when anyone writes."""
-        if self._seeing is None:
-            return _NOTHING_TO_SEE
-        word = None if self._watched is None else self._watched.word()
-        return self if word is None else word
-
-
-_NOTHING_TO_SEE = (None,)
+    return get, lambda: answered
 
 
 class Slot:
@@ -74,17 +87,22 @@ class Slot:
         self.generation = generation
         self._trusted_until = trusted_until
 
-    def hit(self, timeframes: tuple[str, ...], word: int | None) -> Hit:
+    def hit(self, timeframes: tuple[str, ...], word: Word | None) -> Hit:
         """For how long the entry answers for these timeframes, as long as the storage's word stays as it is."""
         until = min(policy.fresh_until(self.info, timeframes), self._trusted_until)
-        return self.info.cached_at - policy.CLOCK_TOLERANCE, until, word, self.info
+        seen = None if word is None else word[0]
+        return self.info.cached_at - policy.CLOCK_TOLERANCE, until, word, seen, self.info
 
 
 class NearCache:
-    """At most ``size`` entries, each trusted for ``age`` seconds; the one that came first goes first."""
+    """At most ``size`` entries, each trusted for ``age`` seconds; the one that came first goes first.
+
+    Both ``slots`` and ``hits``, which are those of the slots, go by spelling.
+    """
 
     def __init__(self, size: int, age: float) -> None:
         self.slots: dict[str, Slot] = {}
+        self.hits: dict[str, dict[tuple[str, ...], Hit]] = {}
         self._size = size
         self._age = age
         self._lock = threading.Lock()
@@ -117,7 +135,8 @@ class NearCache:
             slot = Slot(info, now + self._age, generation)
             slot.spellings = [spelling] if old is None else [*dict.fromkeys((*old.spellings, spelling))]
             self._by_key[key] = slot
-            self.slots.update(dict.fromkeys(slot.spellings, slot))
+            for name in slot.spellings:
+                self.slots[name], self.hits[name] = slot, slot.hits
             while len(self.slots) > self._size:
                 self._drop(next(iter(self._by_key)))
 
@@ -139,3 +158,4 @@ class NearCache:
         slot = self._by_key.pop(key)
         for spelling in slot.spellings:
             self.slots.pop(spelling, None)
+            self.hits.pop(spelling, None)

@@ -113,8 +113,10 @@ def refresh_at(info: CachedSymbolInfo, policy: Policy) -> float:
 
 def keep_until(info: CachedSymbolInfo, policy: Policy) -> float:
     """The moment after which nothing in an entry can serve, not even an outage."""
-    ends = [info.cached_at + info.ttl_seconds, *(part.asked_at + part.ttl_seconds for part in info.parts.values())]
-    return max(ends) + policy.stale_if_error
+    end = info.cached_at + info.ttl_seconds
+    for part in info.parts.values():
+        end = max(end, part.asked_at + part.ttl_seconds)
+    return end + policy.stale_if_error
 
 
 def merge(
@@ -189,15 +191,22 @@ def _valid(
         parts[name] = Part(head_timestamp=stamp, asked_at=now, ttl_seconds=life)
     # A timeframe that was asked for and not answered is in the parts, so that it is not asked again at once, and not
     # in the verdict, where it would say that there is no data.
-    known = old.validation_result if old is not None else None
-    stamps = {**((known.head_timestamps or {}) if known is not None else {}), **(result.head_timestamps or {})}
-    contract = result.contract_info or (known.contract_info if known is not None else None)
     return CachedSymbolInfo(
-        validation_result=_with(result, head_timestamps=stamps or result.head_timestamps, contract_info=contract),
+        validation_result=result if old is None else _completed(result, old.validation_result),
         cached_at=now,
         ttl_seconds=ttl,
         parts=parts,
         provenance=answer.provenance,
+    )
+
+
+def _completed(result: ValidationResult, known: ValidationResult) -> ValidationResult:
+    """A verdict, with what an older one knows and it does not."""
+    stamps = {**(known.head_timestamps or {}), **(result.head_timestamps or {})}
+    return _with(
+        result,
+        head_timestamps=stamps or result.head_timestamps,
+        contract_info=result.contract_info or known.contract_info,
     )
 
 
@@ -222,7 +231,7 @@ def _invalid(
 
 def _with(result: ValidationResult, **changes: Any) -> ValidationResult:
     # Not validated anew, nor copied without need: every value has been, and storing is to be fast.
-    if all(getattr(result, name) == value for name, value in changes.items()):
+    if all((old := getattr(result, name)) is value or old == value for name, value in changes.items()):
         return result
     if stamps := changes.get("head_timestamps"):
         changes["head_timestamps"] = FrozenDict(stamps)

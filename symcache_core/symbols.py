@@ -89,6 +89,8 @@ class Instrument:
 
     def key(self, provider: str) -> str:
         """The storage key: ``provider|type|symbol|venue|currency``, percent-escaped."""
+        if not (self.asset_type or self.venue or self.currency):  # as most are, and storing is to be fast
+            return f"{_escaped(provider)}||{_escaped(self.symbol)}||"
         fields = (provider, self.asset_type, self.symbol, self.venue, self.currency)
         return "|".join(map(_escaped, fields))
 

@@ -16,8 +16,8 @@ from .files import beside, in_use_elsewhere, mark_in_use, open_private, sync
 
 log = logging.getLogger("symcache")
 
-_COMPACT_FROM = 1 << 20
-"""Bytes of journal below which compaction waits for ``close``."""
+_COMPACT_FROM = 1 << 22
+"""Bytes of journal below which compaction waits for ``close``: it waits for the disk, and these index in no time."""
 
 _CHUNK = 1 << 20
 """Bytes to read of the snapshot at a time; more at once would cost new memory for each."""

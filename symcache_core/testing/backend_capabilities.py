@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,9 @@ T = TypeVar("T")
 
 PROMPTLY = 5.0
 """Seconds within which a call that never blocks has returned, however busy the machine."""
+
+OVERTAKING = 1.0
+"""Seconds that an update gives others to come in between, if the storage lets them."""
 
 LEASE_LIFE = 10.0
 """Seconds within which a lease ends after its holder has died."""
@@ -128,16 +131,29 @@ class UpdatePromises(SharingPromises):
 
     def test_an_update_of_threads_has_nobody_in_between(self, updating: tuple[StorageBackend, CanUpdate]) -> None:
         store, updater = updating
-        start = threading.Barrier(4)
+        overtaken = threading.Event()
+        others: list[Future[None]] = []
+
+        def overtake(entry: bytes | None) -> tuple[bytes, float]:
+            overtaken.set()
+            return _one_more(entry)
+
+        def change(entry: bytes | None) -> tuple[bytes, float]:
+            if not others:
+                others.append(pool.submit(updater.update, "key", overtake))
+            overtaken.wait(OVERTAKING)
+            return _one_more(entry)
 
         def work(_thread: int) -> None:
-            start.wait()
             for _ in range(50):
-                updater.update("key", lambda entry: (b"%d" % (int(entry or b"0") + 1), FAR))
+                updater.update("key", _one_more)
 
         with ThreadPoolExecutor(4) as pool:
+            updater.update("key", change)
+            others[0].result()
+            assert store.read("key") == b"2", "another thread's update came between the reading and the writing of one"
             list(pool.map(work, range(4)))
-        assert store.read("key") == b"200", "updates of threads were lost"
+        assert store.read("key") == b"202", "updates of threads were lost"
 
     def test_an_update_of_processes_has_nobody_in_between(
         self, tmp_path: Path, opened: ExitStack, neighbours: Neighbours
@@ -148,7 +164,7 @@ class UpdatePromises(SharingPromises):
         for neighbour in neighbours:
             neighbour.begin("add", key="key", count=100)
         for _ in range(100):
-            store.update("key", lambda entry: (b"%d" % (int(entry or b"0") + 1), FAR))
+            store.update("key", _one_more)
         for neighbour in neighbours:
             neighbour.outcome()
         assert store.read("key") == b"300", "updates of processes were lost"
@@ -342,6 +358,10 @@ class UpkeepPromises(SharingPromises):
 
 def _replaced_by(entry: bytes, _old: bytes | None) -> tuple[bytes, float]:
     return entry, FAR
+
+
+def _one_more(entry: bytes | None) -> tuple[bytes, float]:
+    return b"%d" % (int(entry or b"0") + 1), FAR
 
 
 def _take(store: CanLock, key: str) -> Lease:

@@ -158,7 +158,7 @@ def test_what_is_over_goes_at_compaction(open_store, path):
 def test_the_journal_is_folded_in_when_it_outgrows_the_snapshot(open_store, path):
     store = open_store()
     entry = b'"%b"' % (b"x" * 100_000)
-    for _ in range(12):
+    for _ in range(43):
         store.write("key", entry, FAR)
     assert path.exists()
     assert journal(path).stat().st_size < 300_000
@@ -238,7 +238,7 @@ def test_a_writer_that_died_before_it_told_the_others_is_heard_all_the_same(open
 def test_a_compaction_that_fails_loses_nothing_and_fails_no_write(open_store, path, caplog):
     store = open_store()
     path.mkdir()
-    entry = b'"%b"' % (b"x" * 300_000)
+    entry = b'"%b"' % (b"x" * 1_000_000)
     for number in range(5):
         store.write(f"k{number}", entry, FAR)
     assert "cannot be compacted" in caplog.text

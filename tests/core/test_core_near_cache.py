@@ -18,14 +18,14 @@ def keep(near, key="key", spelling="AAPL", ticket=None):
 def test_an_entry_is_trusted_for_its_age_and_no_longer():
     near = NearCache(10, 5.0)
     keep(near)
-    assert near.slots["AAPL"].hit((), 3) == (NOW - 60, NOW + 5.0, 3, info())
-    assert near.slots["AAPL"].hit(("1d",), 3)[1] == 0.0, "it knows nothing of that timeframe"
+    assert near.slots["AAPL"].hit((), [3]) == (NOW - 60, NOW + 5.0, [3], 3, info())
+    assert near.slots["AAPL"].hit(("1d",), [3])[1] == 0.0, "it knows nothing of that timeframe"
 
 
 def test_an_entry_is_not_trusted_past_its_life():
     near = NearCache(10, 10_000.0)
     keep(near)
-    assert near.slots["AAPL"].hit((), 3)[1] == NOW + 3600.0
+    assert near.slots["AAPL"].hit((), [3])[1] == NOW + 3600.0
 
 
 def test_what_was_read_before_a_write_is_not_kept():
@@ -42,7 +42,7 @@ def test_what_is_found_out_of_a_slot_after_it_was_dropped_reaches_nobody():
         keep(near)
         held = near.slots["AAPL"]
         drop()
-        held.hits[()] = held.hit((), 3)
+        held.hits[()] = held.hit((), [3])
         assert near.slots == {}
 
 
