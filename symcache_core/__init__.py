@@ -1,5 +1,7 @@
 """symcache keeps what a data provider said about a trading symbol, so that it is asked once."""
 
+from .bulk import SymbolLookup
+from .explain import Explanation
 from .factory import open_symbol_cache
 from .models import (
     CachedSymbolInfo,
@@ -19,6 +21,7 @@ __all__ = [
     "CacheStats",
     "CachedSymbolInfo",
     "ContractInfo",
+    "Explanation",
     "ExternalDataProvider",
     "Lookup",
     "Outcome",
@@ -26,6 +29,7 @@ __all__ = [
     "StorageBackend",
     "StorePath",
     "SymbolCache",
+    "SymbolLookup",
     "SymcacheSettings",
     "ValidationResult",
     "hookimpl",

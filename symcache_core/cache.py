@@ -5,26 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
 from . import policy as rules
+from .bulk import SymbolLookup, look_up_many
 from .entry_store import EntryStore
-from .errors import (
-    BackendError,
-    ClosedError,
-    ProviderError,
-    ProviderPacingError,
-    ProviderTimeoutError,
-    ProviderUnavailableError,
-)
+from .errors import BackendError, ClosedError, InvalidSymbolError, ProviderTimeoutError
+from .explain import Explanation, explain
+from .fleet import Fleet
 from .models import CachedSymbolInfo, CacheStats, Counters, Lookup, Outcome, ProviderAnswer, ValidationResult
 from .near_cache import Get, NearCache, fast_get
 from .policy import Freshness, Policy
 from .protocols import Clock, StorageBackend, Validate
+from .provider_calls import ProviderCalls
 from .single_flight import SingleFlight, SoftTimeoutError
+from .storage import Storage
 from .symbols import Instrument, key_prefix
 from .telemetry import SharedCounters, new_tally
 from .watch import Watch
@@ -39,10 +37,19 @@ _COUNTER = {
     Outcome.STALE: "stale",
 }
 
-Ask = Callable[[], Coroutine[Any, Any, tuple[CachedSymbolInfo, bool]]]
+Flight = Coroutine[Any, Any, tuple[CachedSymbolInfo | None, bool]]
 """Gives an entry, and whether the provider had to be asked for it."""
 
-_OUTAGE = (ProviderUnavailableError, ProviderTimeoutError, ProviderPacingError)
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What a caller of ``get_or_validate`` wants to know, and whom to ask."""
+
+    symbol: str
+    instrument: Instrument
+    key: str
+    wanted: tuple[str, ...]
+    validate: Validate
 
 
 class PolicyCache:
@@ -56,6 +63,7 @@ class PolicyCache:
         clock: Seconds since the epoch.
         near_cache_size: How many entries to keep decoded.
         near_cache_age: How long such a one is trusted without a look at the storage, in seconds.
+        storage_retry: How long a failed storage is left alone, in seconds.
     """
 
     get: Get
@@ -70,10 +78,12 @@ class PolicyCache:
         clock: Clock,
         near_cache_size: int,
         near_cache_age: float,
+        storage_retry: float = 5.0,
     ) -> None:
         self._backend = backend
         self._near_cache_size = near_cache_size
         self._near_cache_age = near_cache_age
+        self._storage_retry = storage_retry
         self._name = name
         self._provider = provider
         self._policy = policy
@@ -81,9 +91,6 @@ class PolicyCache:
         self._watched = Watch(backend)
         self._tally = new_tally()
         self._shared = SharedCounters(backend, provider, clock)
-        self._outage: tuple[float, Exception] | None = None
-        self._refresh_not_before: dict[str, float] = {}
-        self._cannot_read = self._cannot_write = False
         self._closed = False
         self._begin()
 
@@ -94,9 +101,34 @@ class PolicyCache:
         self.close()
 
     def peek(self, symbol: str) -> CachedSymbolInfo | None:
-        """Whatever is stored of a symbol, over or not; counts as no lookup."""
+        """Whatever is known of a symbol, over or not; counts as no lookup."""
         self._check_open()
-        return self._entries.read(Instrument.parse(symbol).key(self._provider))
+        return self._storage.find(Instrument.parse(symbol).key(self._provider))
+
+    def explain(self, symbol: str, timeframes: Iterable[str] = ()) -> Explanation:
+        """Say what is known of a symbol, who said it, and which rule would serve the next lookup; counts as none.
+
+        Args:
+            symbol: As anyone writes it.
+            timeframes: What that lookup would have to know.
+
+        Raises:
+            InvalidSymbolError: The text cannot be a symbol.
+        """
+        self._check_open()
+        instrument = Instrument.parse(symbol)
+        key = instrument.key(self._provider)
+        return explain(
+            self._storage.find(key, self._near.last(key)),
+            _names(timeframes),
+            self._clock(),
+            self._policy,
+            symbol=str(instrument),
+            key=key,
+            provider=self._provider,
+            error=self._calls.trouble(key),
+            storage_error=self._storage.error,
+        )
 
     def store(self, symbol: str, answer: ValidationResult | ProviderAnswer) -> CachedSymbolInfo:
         """Keep a provider's answer, merged with what is already known of other timeframes.
@@ -110,7 +142,11 @@ class PolicyCache:
             BackendError: The storage did not take it.
         """
         self._check_open()
-        return self._keep(Instrument.parse(symbol).key(self._provider), self._own(answer), ())
+        key = Instrument.parse(symbol).key(self._provider)
+        try:
+            return self._storage.change(key, self._merging(key, self._calls.checked(answer), ()))
+        finally:
+            self._near.forget(key)
 
     async def get_or_validate(self, symbol: str, timeframes: Iterable[str], validate: Validate) -> Lookup:
         """Answer from the cache, or ask the provider once, however many callers are waiting.
@@ -133,20 +169,22 @@ class PolicyCache:
             return self._answer(symbol, Outcome.HIT, near, now, wanted)
         instrument = Instrument.parse(symbol)
         key = instrument.key(self._provider)
-        ask = partial(self._ask, symbol, key, str(instrument), wanted, validate)
-        info = await asyncio.to_thread(self._find, symbol, key)
+        question = _Question(symbol, instrument, key, wanted, validate)
+        info = await asyncio.to_thread(self._find, symbol, instrument, key)
         outcome = Outcome.HIT
         while True:
             now = self._clock()
             if info is not None and rules.answers(info, wanted, now):
                 if now >= rules.refresh_at(info, self._policy):
-                    self._refresh(key, partial(ask, even_if_known=True), now)
+                    self._refresh(question)
                 return self._answer(symbol, outcome, info, now, wanted)
             fallback = info if info is not None and self._servable(info, now) else None
-            if fallback is not None and (error := self._outage_at(now)) is not None:
+            if fallback is not None and (error := self._calls.spared(key)) is not None:
                 return self._answer(symbol, Outcome.STALE, fallback, now, wanted, error)
             try:
-                (info, asked), led = await self._flights.run(key, ask, soft_timeout=self._patience(fallback, now))
+                (info, asked), led = await self._flights.run(
+                    key, partial(self._validate, question), soft_timeout=self._patience(fallback, now)
+                )
             except SoftTimeoutError as error:
                 assert fallback is not None, "nobody goes away without an answer"
                 slow = ProviderTimeoutError(f"{instrument}: {error} (setting 'soft_timeout')")
@@ -156,29 +194,49 @@ class PolicyCache:
                     self._missed(symbol)
                     raise
                 return self._answer(symbol, Outcome.STALE, fallback, self._clock(), wanted, error)
-            if led:
+            if led and info is not None:
                 return self._answer(symbol, Outcome.MISS if asked else Outcome.HIT, info, self._clock(), wanted)
             outcome = Outcome.COALESCED
+
+    def get_or_validate_many(
+        self, symbols: Iterable[str], timeframes: Iterable[str], validate: Validate, *, concurrency: int = 8
+    ) -> AsyncIterator[SymbolLookup]:
+        """Look many symbols up; each one's answer, or error, comes as soon as it is there.
+
+        Args:
+            symbols: As anyone writes them; read as they are needed.
+            timeframes: What has to be known of each.
+            validate: As for :meth:`get_or_validate`.
+            concurrency: How many lookups are under way at the same time.
+        """
+        if concurrency < 1:
+            raise ValueError(f"concurrency is {concurrency}: at least 1 lookup has to be under way")
+        wanted = _names(timeframes)
+
+        async def look_up(symbol: str) -> Lookup:
+            return await self.get_or_validate(symbol, wanted, validate)
+
+        return look_up_many(symbols, look_up, self._read_ahead, concurrency)
 
     def forget(self, symbol: str) -> bool:
         """Drop one symbol; tells whether it was there."""
         self._check_open()
         key = Instrument.parse(symbol).key(self._provider)
         try:
-            return self._entries.delete(key)
+            return self._storage.delete(key)
         finally:
             self._near.forget(key)
 
     def symbols(self) -> Iterator[str]:
         """The canonical spelling of every symbol of this provider, in no particular order."""
         self._check_open()
-        return (str(Instrument.from_key(key)) for key in self._entries.keys())
+        return (str(Instrument.from_key(key)) for key in self._storage.keys())
 
     def clear(self) -> int:
         """Drop every symbol of this provider; tells how many there were."""
         self._check_open()
         try:
-            return self._entries.clear()
+            return self._storage.clear()
         finally:
             self._near.clear()
 
@@ -187,30 +245,28 @@ class PolicyCache:
         self._check_open()
         counters = self._counters()
         totals, since = self._shared.totals(counters)
-        try:
-            cached = sum(1 for _ in self._entries.keys())
-        except BackendError as error:
-            cached = 0
-            self._storage_failed(error)
-            self._cannot_read = True
+        cached = self._storage.count()
         return CacheStats(
             **counters.model_dump(exclude={"hit_ratio"}),
             backend=self._name,
             provider=self._provider,
             cached_symbols=cached,
             waiting=self._flights.waiting(),
-            degraded=self._is_degraded(),
+            degraded=self._storage.error is not None or bool(self._storage.unwritten),
+            unwritten=self._storage.unwritten,
             totals=totals,
             since=since,
         )
 
     def close(self) -> None:
-        """Store the counters and let go of the storage; a second call does nothing."""
+        """Store what is not yet stored and let go of the storage; a second call does nothing."""
         if self._closed:
             return
         self._closed = True
         self._near.clear()
         try:
+            if self._pid == os.getpid():
+                self._storage.settle()
             self._flush()
         finally:
             self._backend.close()
@@ -227,16 +283,20 @@ class PolicyCache:
     def _begin(self) -> None:
         """Make what has a lock; a forked child makes its own, as a thread that is not here may hold the parent's."""
         self._pid = os.getpid()
-        self._entries = EntryStore(self._backend, key_prefix(self._provider))
+        entries = EntryStore(self._backend, key_prefix(self._provider))
+        self._storage = Storage(entries, self._policy, self._clock, self._storage_retry)
         self._near = NearCache(self._near_cache_size, self._near_cache_age)
         self.get, self._near_hits = fast_get(self._near, self._clock, self._get)
-        self._flights: SingleFlight[tuple[CachedSymbolInfo, bool]] = SingleFlight()
+        self._calls = ProviderCalls(self._provider, self._policy, self._clock, self._tally)
+        self._fleet = Fleet(self._backend)
+        self._flights: SingleFlight[tuple[CachedSymbolInfo | None, bool]] = SingleFlight()
 
     def _get(self, symbol: str, timeframes: Iterable[str]) -> CachedSymbolInfo | None:
         wanted, now = _names(timeframes), self._clock()
         info = self._near_hit(symbol, wanted, now)
         if info is None:
-            info = self._find(symbol, Instrument.parse(symbol).key(self._provider))
+            instrument = Instrument.parse(symbol)
+            info = self._find(symbol, instrument, instrument.key(self._provider))
             if info is None or not rules.answers(info, wanted, now):
                 self._missed(symbol)
                 return None
@@ -256,108 +316,87 @@ class PolicyCache:
             slot.hits[wanted] = hit
         return info
 
-    def _find(self, symbol: str, key: str) -> CachedSymbolInfo | None:
+    def _find(self, symbol: str, instrument: Instrument, key: str) -> CachedSymbolInfo | None:
         self._check_open()
-        ticket, info = self._near.ticket(), None
-        try:
-            generation = self._watched.generation()
-            info = self._entries.read(key)
-        except BackendError as error:
-            self._storage_failed(error)
-            self._cannot_read = True
+        ticket, generation = self._near.ticket(), self._watched.generation()
+        info = self._storage.find(key, self._near.last(key))
+        is_settled = info is None or info.validation_result.is_valid or not instrument.is_qualified
+        if info is not None and not is_settled and self._is_overruled(instrument, info):
             return None
-        self._cannot_read = False
-        if info is not None:
+        if info is not None and is_settled:
             self._near.keep(key, symbol, info, now=self._clock(), generation=generation, ticket=ticket)
-        if self._shared.is_due():
+        if self._shared.is_due() and self._storage.error is None:
             self._flush()
         return info
 
-    def _keep(self, key: str, answer: ProviderAnswer, asked: Sequence[str]) -> CachedSymbolInfo:
-        now = self._clock()
+    def _is_overruled(self, instrument: Instrument, info: CachedSymbolInfo) -> bool:
+        """Whether a negative is about an alias of what has been found valid since."""
+        known = self._storage.find(instrument.unqualified().key(self._provider))
+        return known is not None and rules.overrules(known, info, instrument)
 
-        def change(old: CachedSymbolInfo | None) -> tuple[CachedSymbolInfo, float]:
-            new = rules.merge(old, answer, asked, key, now, self._policy)
-            # The storage goes by the machine's clock, whatever clock decides freshness here.
-            return new, time.time() + rules.keep_until(new, self._policy) - now
+    def _read_ahead(self, symbols: Sequence[str]) -> None:
+        self._check_open()
+        spellings: dict[str, str] = {}
+        for symbol in symbols:
+            if symbol not in self._near.slots:
+                try:
+                    spellings[Instrument.parse(symbol).key(self._provider)] = symbol
+                except InvalidSymbolError:
+                    continue  # its own lookup says so
+        ticket, generation, now = self._near.ticket(), self._watched.generation(), self._clock()
+        for key, info in self._storage.find_many(list(spellings)).items():
+            if info.validation_result.is_valid:
+                self._near.keep(key, spellings[key], info, now=now, generation=generation, ticket=ticket)
 
+    async def _validate(self, question: _Question, *, anew: bool = False) -> tuple[CachedSymbolInfo | None, bool]:
+        """Ask the provider when it is this process's turn, unless the answer is there by then.
+
+        Args:
+            question: What to ask.
+            anew: Whether to ask although the answer is known, as it is nearly over.
+        """
+        key, wanted = question.key, question.wanted
+
+        def is_enough(info: CachedSymbolInfo | None) -> bool:
+            now = self._clock()
+            if info is None or not rules.answers(info, wanted, now):
+                return False
+            return not anew or now < rules.refresh_at(info, self._policy)
+
+        look = partial(self._find, question.symbol, question.instrument, key)
+        turn, info = await self._fleet.turn(key, look, is_enough, None if anew else self._policy.timeout)
+        if turn is None:
+            return info, False
         try:
-            info = self._entries.change(key, change)
+            asked = self._lacking(info, wanted) if info is not None and not anew else wanted
+            answer = await self._calls.ask(key, str(question.instrument), asked, question.validate)
+            return await asyncio.to_thread(self._keep, key, answer, asked, info), True
+        finally:
+            self._fleet.give_back(key, turn)
+
+    def _lacking(self, info: CachedSymbolInfo, wanted: tuple[str, ...]) -> tuple[str, ...]:
+        now = self._clock()
+        return rules.missing(info, wanted, now) if rules.answers(info, (), now) else wanted
+
+    def _keep(
+        self, key: str, answer: ProviderAnswer, asked: Sequence[str], known: CachedSymbolInfo | None
+    ) -> CachedSymbolInfo:
+        try:
+            return self._storage.keep(key, self._merging(key, answer, asked), known)
         finally:
             self._near.forget(key)
-        self._cannot_write = False
-        return info
 
-    async def _ask(
-        self,
-        symbol: str,
-        key: str,
-        spelling: str,
-        wanted: tuple[str, ...],
-        validate: Validate,
-        *,
-        even_if_known: bool = False,
-    ) -> tuple[CachedSymbolInfo, bool]:
-        # Someone may have stored the answer after this caller looked and before its flight began.
-        info = await asyncio.to_thread(self._find, symbol, key)
-        now = self._clock()
-        if info is not None and not even_if_known and rules.answers(info, wanted, now):
-            return info, False
-        fresh = info is not None and not even_if_known and rules.answers(info, (), now)
-        asked = rules.missing(info, wanted, now) if info is not None and fresh else wanted
-        answer = await self._call(validate, spelling, asked)
-        try:
-            return await asyncio.to_thread(self._keep, key, answer, asked), True
-        except BackendError as error:
-            self._storage_failed(error)
-            self._cannot_write = True
-            return rules.merge(info, answer, asked, key, self._clock(), self._policy), True
+    def _merging(
+        self, key: str, answer: ProviderAnswer, asked: Sequence[str]
+    ) -> Callable[[CachedSymbolInfo | None], CachedSymbolInfo]:
+        now, policy = self._clock(), self._policy
+        return lambda old: rules.merge(old, answer, asked, key, now, policy)
 
-    async def _call(self, validate: Validate, spelling: str, asked: Sequence[str]) -> ProviderAnswer:
-        self._tally.provider_calls += 1
-        deadline = asyncio.timeout(self._policy.timeout)
-        try:
-            try:
-                async with deadline:
-                    answer = self._own(await validate(spelling, asked))
-            except TimeoutError:
-                if not deadline.expired():
-                    raise
-                limit = self._policy.timeout
-                raise ProviderTimeoutError(f"{spelling}: no answer within {limit:g} s (setting 'timeout')") from None
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise
-                raise ProviderError(f"{spelling}: the provider cancelled its own call") from None
-        except Exception as error:
-            self._tally.provider_errors += 1
-            if isinstance(error, _OUTAGE):
-                self._outage = (self._clock() + self._policy.retry_throttle, error)
-            log.info("symbol cache provider error %s: %s", spelling, error)
-            raise
-        self._outage = None
-        return answer
-
-    def _own(self, answer: ValidationResult | ProviderAnswer) -> ProviderAnswer:
-        if isinstance(answer, ValidationResult):
-            answer = ProviderAnswer(answer)
-        if not isinstance(answer, ProviderAnswer):
-            raise ProviderError(
-                f"the provider gave a {type(answer).__name__}; a ValidationResult or a ProviderAnswer is expected"
-            )
-        if answer.provenance.provider not in (None, self._provider):
-            raise ProviderError(
-                f"this cache holds answers of provider {self._provider!r}, and this one is of "
-                f"{answer.provenance.provider!r}: change the setting 'provider'"
-            )
-        return answer
-
-    def _refresh(self, key: str, ask: Ask, now: float) -> None:
-        if now >= self._refresh_not_before.get(key, 0.0) and self._outage_at(now) is None:
-            self._refresh_not_before[key] = now + self._policy.retry_throttle
-            if self._flights.start(key, ask):
-                self._tally.refreshes += 1
+    def _refresh(self, question: _Question) -> None:
+        if self._calls.spared(question.key) is None and self._flights.start(
+            question.key, partial(self._validate, question, anew=True)
+        ):
+            self._tally.refreshes += 1
 
     def _patience(self, fallback: CachedSymbolInfo | None, now: float) -> float | None:
         # Who has only a part of the answer waits for the rest, as who has nothing does.
@@ -367,9 +406,6 @@ class PolicyCache:
 
     def _servable(self, info: CachedSymbolInfo, now: float) -> bool:
         return rules.freshness(info, now, self._policy) is not Freshness.EXPIRED
-
-    def _outage_at(self, now: float) -> Exception | None:
-        return self._outage[1] if self._outage is not None and now < self._outage[0] else None
 
     def _answer(
         self,
@@ -403,13 +439,6 @@ class PolicyCache:
 
     def _counters(self) -> Counters:
         return Counters(**{**vars(self._tally), "hits": self._tally.hits + self._near_hits()})
-
-    def _storage_failed(self, error: BackendError) -> None:
-        if not self._is_degraded():
-            log.warning("symbol cache works without its storage: %s", error)
-
-    def _is_degraded(self) -> bool:
-        return self._cannot_read or self._cannot_write
 
     def _flush(self) -> None:
         try:

@@ -6,19 +6,22 @@ import base64
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from . import codec
 from .errors import CorruptEntryError, NewerSchemaError
 from .models import CachedSymbolInfo
-from .protocols import CanUpdate, StorageBackend
+from .protocols import CanBatch, CanUpdate, StorageBackend
 
 _FOREVER = 253402300799.0  # the last second of the year 9999
 
 log = logging.getLogger("symcache")
 
-Change = Callable[[CachedSymbolInfo | None], tuple[CachedSymbolInfo, float]]
-"""Makes, of the entry that was there, the one to keep and the moment until which to keep it."""
+Merge = Callable[[CachedSymbolInfo | None], CachedSymbolInfo]
+"""Makes, of the entry that was there, the one to keep."""
+
+KeepUntil = Callable[[CachedSymbolInfo], float]
+"""Tells until when the storage has to keep an entry, in seconds since the epoch."""
 
 
 class EntryStore:
@@ -42,14 +45,23 @@ class EntryStore:
             BackendError: The storage cannot be reached.
         """
         line = self._backend.read(key)
-        try:
-            return None if line is None else codec.decode(key, line)
-        except (CorruptEntryError, NewerSchemaError) as error:
-            log.warning("symbol cache entry ignored: %s", error)
-            return None
+        return None if line is None else _decoded(key, line)
 
-    def change(self, key: str, change: Change) -> CachedSymbolInfo:
-        """Put a changed entry in place of the one that was there, with nobody in between.
+    def read_many(self, keys: Sequence[str]) -> dict[str, CachedSymbolInfo]:
+        """The entries under those of the keys that have one that can be understood.
+
+        Raises:
+            BackendError: The storage cannot be reached.
+        """
+        if isinstance(self._backend, CanBatch):
+            lines = dict(self._backend.read_many(keys))
+        else:
+            lines = {key: line for key in keys if (line := self._backend.read(key)) is not None}
+        entries = {key: _decoded(key, line) for key, line in lines.items()}
+        return {key: entry for key, entry in entries.items() if entry is not None}
+
+    def change(self, key: str, merge: Merge, keep_until: KeepUntil) -> CachedSymbolInfo:
+        """Put a merged entry in place of the one that was there, with nobody in between.
 
         Between processes that holds where the backend has an atomic update. An entry of a newer schema stays as it
         is; the bytes of one that cannot be understood are kept under a key of their own.
@@ -67,13 +79,13 @@ class EntryStore:
             try:
                 old = None if line is None else codec.decode(key, line)
             except NewerSchemaError:
-                made.append(change(None)[0])
+                made.append(merge(None))
                 return None
             except CorruptEntryError:
                 spoiled.append(line or b"")
-            new, keep_until = change(old)
+            new = merge(old)
             made.append(new)
-            return codec.encode(key, new), keep_until
+            return codec.encode(key, new), keep_until(new)
 
         with self._lock:
             self._update(key, apply)
@@ -102,3 +114,11 @@ class EntryStore:
         log.warning("symbol cache entry %s could not be understood; its bytes are kept under @corrupt|%s", key, key)
         aside = json.dumps({"corrupt": base64.b64encode(line).decode()}).encode()
         self._backend.write(f"@corrupt|{key}", aside, _FOREVER)
+
+
+def _decoded(key: str, line: bytes) -> CachedSymbolInfo | None:
+    try:
+        return codec.decode(key, line)
+    except (CorruptEntryError, NewerSchemaError) as error:
+        log.warning("symbol cache entry ignored: %s", error)
+        return None

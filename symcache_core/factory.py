@@ -38,4 +38,5 @@ def open_symbol_cache(settings: SymcacheSettings | None = None, *, clock: Clock 
         clock=clock,
         near_cache_size=settings.near_cache_size,
         near_cache_age=settings.near_cache_age,
+        storage_retry=settings.storage_retry,
     )

@@ -198,12 +198,20 @@ class Part(_Value):
     ttl_seconds: float
 
 
+class VerdictChange(_Value):
+    """That a verdict was overturned: when (seconds since the epoch), to what, and the provider's own code for it."""
+
+    at: float
+    is_valid: bool
+    code: str | None = None
+
+
 class CachedSymbolInfo(_Value):
     """An entry: a verdict, when it was given and how long it lives, and the same for each timeframe.
 
     ``cached_at`` is in seconds since the epoch, ``ttl_seconds`` the life of the verdict counted from it.
     ``repeats`` counts how often in a row a negative verdict was given before; ``suspect_since`` is when the provider
-    first contradicted a valid one.
+    first contradicted a valid one; ``changes`` has the last times that the verdict was overturned, oldest first.
     """
 
     validation_result: ValidationResult
@@ -214,6 +222,7 @@ class CachedSymbolInfo(_Value):
     provenance: Provenance = Provenance()
     repeats: int = 0
     suspect_since: float | None = None
+    changes: tuple[VerdictChange, ...] = ()
 
     def is_expired(self, now: float | None = None) -> bool:
         """Whether the verdict's life is over.
@@ -287,7 +296,8 @@ class Counters(_Value):
 class CacheStats(Counters):
     """The figures of one cache: this process's counters, and ``totals`` over every process since ``since``.
 
-    ``waiting`` is how many callers wait for the provider at this moment.
+    ``waiting`` is how many callers wait for the provider at this moment, ``unwritten`` how many entries wait for a
+    storage that is out of reach (``degraded``).
     """
 
     backend: str
@@ -295,5 +305,6 @@ class CacheStats(Counters):
     cached_symbols: int
     waiting: int = 0
     degraded: bool = False
+    unwritten: int = 0
     totals: Counters = Counters()
     since: float | None = None

@@ -140,6 +140,11 @@ class NearCache:
             while len(self.slots) > self._size:
                 self._drop(next(iter(self._by_key)))
 
+    def last(self, key: str) -> CachedSymbolInfo | None:
+        """The entry under a key, however long ago it was read; for when nothing newer can be had."""
+        slot = self._by_key.get(key)
+        return None if slot is None else slot.info
+
     def forget(self, key: str) -> None:
         """Drop an entry under each of its spellings, because someone wrote or deleted it."""
         with self._lock:

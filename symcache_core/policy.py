@@ -13,7 +13,8 @@ from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any
 
-from .models import CachedSymbolInfo, FrozenDict, Part, ProviderAnswer, ValidationResult
+from .models import CachedSymbolInfo, FrozenDict, Part, Provenance, ProviderAnswer, ValidationResult, VerdictChange
+from .symbols import Instrument
 
 ANY_TIMEFRAME = "*"
 """The part that stands for every timeframe whose own is not known."""
@@ -23,6 +24,10 @@ CLOCK_TOLERANCE = 60.0
 
 SECOND_OPINION_AFTER = 600.0
 """How long after a first contradiction a valid symbol may be declared invalid."""
+
+
+CHANGES_KEPT = 5
+"""How many of the last changes of a verdict an entry remembers."""
 
 
 class Freshness(StrEnum):
@@ -144,6 +149,61 @@ def merge(
     )
 
 
+def reconcile(stored: CachedSymbolInfo | None, late: CachedSymbolInfo, policy: Policy) -> CachedSymbolInfo:
+    """The entry that comes of one that could not be stored in time, and of what was stored meanwhile.
+
+    The last validation wins; of each timeframe, the part that was asked for last.
+
+    Args:
+        stored: What is stored, if anything.
+        late: What could not be.
+        policy: How long answers live.
+    """
+    if stored is None:
+        return late
+    older, newer = (stored, late) if stored.cached_at <= late.cached_at else (late, stored)
+    old, new = older.validation_result, newer.validation_result
+    if not new.is_valid:
+        negative = ProviderAnswer(new, confirmed=newer.confirmed, provenance=newer.provenance)
+        if newer is late and _holds_against(older, negative, newer.cached_at, policy):
+            return _doubted(older, negative, (), newer.cached_at, policy)
+        return newer
+    if not old.is_valid:
+        return newer
+    parts = {
+        name: max((part for part in (older.parts.get(name), newer.parts.get(name)) if part), key=_asked_at)
+        for name in {**older.parts, **newer.parts}
+    }
+    result = _completed(new, old)
+    stamps = {
+        name: parts[name].head_timestamp or stamp if name in parts else stamp
+        for name, stamp in (result.head_timestamps or {}).items()
+    }
+    if stamps:
+        result = _with(result, head_timestamps=stamps)
+    return newer.model_copy(update={"validation_result": result, "parts": FrozenDict(parts)})
+
+
+def overrules(known: CachedSymbolInfo, negative: CachedSymbolInfo, instrument: Instrument) -> bool:
+    """Whether a plain symbol's verdict, given since, shows a negative about a closer qualified spelling to be wrong.
+
+    Args:
+        known: The plain symbol's entry.
+        negative: The qualified one's.
+        instrument: The qualified spelling; an alias if the plain symbol turned out to be that very contract.
+    """
+    contract = known.validation_result.contract_info
+    if not known.validation_result.is_valid or known.cached_at < negative.cached_at or contract is None:
+        return False
+    asked = (instrument.asset_type, instrument.venue, instrument.currency)
+    found = (contract.asset_type, contract.exchange, contract.currency)
+    return all(not one or one == other for one, other in zip(asked, found, strict=True))
+
+
+def _asked_at(part: Part) -> float:
+    return part.asked_at
+
+
 def _holds_against(old: CachedSymbolInfo, negative: ProviderAnswer, now: float, policy: Policy) -> bool:
     """Whether a valid verdict stands although the provider now says otherwise."""
     if not old.validation_result.is_valid or freshness(old, now, policy) is Freshness.EXPIRED:
@@ -197,7 +257,17 @@ def _valid(
         ttl_seconds=ttl,
         parts=parts,
         provenance=answer.provenance,
+        changes=() if old is None else _changes(old, answer.result, answer.provenance, now),
     )
+
+
+def _changes(
+    old: CachedSymbolInfo, result: ValidationResult, provenance: Provenance, now: float
+) -> tuple[VerdictChange, ...]:
+    if old.validation_result.is_valid == result.is_valid:
+        return old.changes
+    change = VerdictChange(at=now, is_valid=result.is_valid, code=provenance.code)
+    return (*old.changes, change)[-CHANGES_KEPT:]
 
 
 def _completed(result: ValidationResult, known: ValidationResult) -> ValidationResult:
@@ -226,6 +296,7 @@ def _invalid(
         confirmed=answer.confirmed,
         provenance=answer.provenance,
         repeats=repeats,
+        changes=() if old is None else _changes(old, answer.result, answer.provenance, now),
     )
 
 

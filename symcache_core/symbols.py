@@ -94,6 +94,15 @@ class Instrument:
         fields = (provider, self.asset_type, self.symbol, self.venue, self.currency)
         return "|".join(map(_escaped, fields))
 
+    def unqualified(self) -> Self:
+        """The same symbol as the provider makes of it without being told more; a currency pair is told by its two."""
+        return self if self.asset_type == "CASH" else type(self)(self.symbol)
+
+    @property
+    def is_qualified(self) -> bool:
+        """Whether it says more than its plain symbol does."""
+        return self != self.unqualified()
+
     @classmethod
     def from_key(cls, key: str) -> Self:
         """The instrument of a storage key.

@@ -107,18 +107,53 @@ def test_a_store_is_seen_at_once_under_every_spelling(open_cache):
         assert cache.get(spelling) is None
 
 
-def test_without_storage_a_lookup_still_works(open_cache, backend, provider, caplog):
-    cache = open_cache()
+def test_without_storage_a_lookup_still_works(open_cache, backend, provider, clock, caplog):
+    cache = open_cache(near_cache_size=0)
     backend.error = BackendUnavailableError("unplugged")
-    for _ in range(2):
-        assert ask(cache, provider, "AAPL", "1d").outcome is Outcome.MISS
-    assert cache.get("AAPL") is None
-    assert cache.get_stats().degraded
+    assert ask(cache, provider, "AAPL", "1d").outcome is Outcome.MISS
+    assert ask(cache, provider, "AAPL", "1d").outcome is Outcome.HIT, "what was validated meanwhile is not at hand"
+    assert (cache.get_stats().degraded, cache.get_stats().unwritten) == (True, 1)
     assert caplog.text.count("works without its storage") == 1
     backend.error = None
-    assert ask(cache, provider, "AAPL", "1d").outcome is Outcome.MISS
+    clock.advance(5)
     assert ask(cache, provider, "AAPL", "1d").outcome is Outcome.HIT
-    assert not cache.get_stats().degraded
+    assert (cache.get_stats().degraded, cache.get_stats().unwritten) == (False, 0)
+    assert len(provider.calls) == 1
+    assert backend.read("ib||AAPL||") is not None, "what could not be written was not written later"
+
+
+def test_a_storage_that_failed_is_left_alone_and_then_tried_by_one_lookup(open_cache, backend, provider, clock):
+    cache = open_cache(near_cache_size=0)
+    backend.error = BackendUnavailableError("unplugged")
+    ask(cache, provider, "AAPL")
+    reads = backend.reads
+    for _ in range(10):
+        ask(cache, provider, "AAPL")
+    assert backend.reads == reads
+    clock.advance(5)
+    for _ in range(10):
+        ask(cache, provider, "AAPL")
+    assert backend.reads == reads + 1
+
+
+def test_what_was_near_serves_while_the_storage_is_away(open_cache, backend, provider, clock):
+    cache = open_cache(near_cache_age=5.0)
+    ask(cache, provider, "AAPL", "1d")
+    assert ask(cache, provider, "AAPL", "1d").outcome is Outcome.HIT
+    backend.error = BackendUnavailableError("unplugged")
+    for _ in range(3):
+        clock.advance(600)
+        assert ask(cache, provider, "AAPL", "1d").outcome is Outcome.HIT
+    assert len(provider.calls) == 1
+
+
+def test_closing_writes_what_still_waits_and_says_what_it_loses(open_cache, backend, provider, caplog):
+    cache = open_cache()
+    backend.error = BackendUnavailableError("unplugged")
+    ask(cache, provider, "AAPL")
+    ask(cache, provider, "MSFT")
+    cache.close()
+    assert "loses 2 validated symbols" in caplog.text
 
 
 def test_store_says_that_the_storage_did_not_take_it(open_cache, backend):
@@ -302,7 +337,7 @@ def test_near_entries_serve_while_the_storage_cannot_even_tell_whether_others_wr
         del type(backend).generation
 
 
-def test_a_storage_that_cannot_be_written_is_complained_of_once(open_cache, backend, provider, caplog):
+def test_a_storage_that_cannot_be_written_is_complained_of_once(open_cache, backend, provider, clock, caplog):
     cache = open_cache()
     backend.write = lambda *_: (_ for _ in ()).throw(BackendUnavailableError("full"))
     for _ in range(3):
@@ -310,6 +345,7 @@ def test_a_storage_that_cannot_be_written_is_complained_of_once(open_cache, back
     assert caplog.text.count("works without its storage") == 1
     assert cache.get_stats().degraded
     del backend.write
+    clock.advance(5)
     ask(cache, provider, "AAPL", "1d")
     assert not cache.get_stats().degraded
 

@@ -1,0 +1,126 @@
+"""Calls a provider: bounded in time, counted, checked, and left alone for a while after a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+from .breaker import Breaker
+from .errors import ProviderError, ProviderPacingError, ProviderTimeoutError, ProviderUnavailableError
+from .models import ProviderAnswer, ValidationResult
+from .policy import Policy
+from .protocols import Clock, Validate
+
+log = logging.getLogger("symcache")
+
+_OUTAGE = (ProviderUnavailableError, ProviderTimeoutError, ProviderPacingError)
+"""What concerns the provider as a whole, and not the one symbol that it was asked about."""
+
+_MOST_FAILING = 10_000
+
+
+class ProviderCalls:
+    """The calls that one cache makes.
+
+    Args:
+        provider: Whose answers are wanted.
+        policy: How long to wait for an answer, and between failures.
+        clock: Seconds since the epoch.
+        tally: Where ``provider_calls`` and ``provider_errors`` are counted.
+    """
+
+    def __init__(self, provider: str, policy: Policy, clock: Clock, tally: SimpleNamespace) -> None:
+        self._provider = provider
+        self._policy = policy
+        self._clock = clock
+        self._tally = tally
+        self._whole = Breaker(clock, policy.retry_throttle)
+        self._failing: dict[str, Breaker] = {}
+
+    def trouble(self, key: str) -> Exception | None:
+        """Why the provider failed the last time, about this key or as a whole; ``None`` if it did not."""
+        failing = self._failing.get(key)
+        return self._whole.error or (failing.error if failing is not None else None)
+
+    def spared(self, key: str) -> Exception | None:
+        """Why the provider is better not asked about a key by someone who can do without it.
+
+        ``None`` bids the caller ask; for as long as the provider fails, it is the only one in a while.
+        """
+        for breaker in (self._failing.get(key), self._whole):
+            if breaker is not None and not breaker.allows():
+                return breaker.error
+        return None
+
+    async def ask(self, key: str, spelling: str, timeframes: Sequence[str], validate: Validate) -> ProviderAnswer:
+        """Ask the provider.
+
+        Raises:
+            ProviderTimeoutError: It did not answer in time; the call is cancelled, and not waited for.
+            Exception: What ``validate`` raised, unchanged.
+        """
+        self._tally.provider_calls += 1
+        try:
+            answer = self.checked(await self._bounded(spelling, timeframes, validate))
+        except Exception as error:
+            self._tally.provider_errors += 1
+            self._note(key, error)
+            log.info("symbol cache provider error %s: %s", spelling, error)
+            raise
+        self._whole.succeeded()
+        self._failing.pop(key, None)
+        return answer
+
+    def checked(self, answer: ValidationResult | ProviderAnswer) -> ProviderAnswer:
+        """The answer, if it is one and of this cache's provider.
+
+        Raises:
+            ProviderError: It is not.
+        """
+        if isinstance(answer, ValidationResult):
+            answer = ProviderAnswer(answer)
+        if not isinstance(answer, ProviderAnswer):
+            raise ProviderError(
+                f"the provider gave a {type(answer).__name__}; a ValidationResult or a ProviderAnswer is expected"
+            )
+        if answer.provenance.provider not in (None, self._provider):
+            raise ProviderError(
+                f"this cache holds answers of provider {self._provider!r}, and this one is of "
+                f"{answer.provenance.provider!r}: change the setting 'provider'"
+            )
+        return answer
+
+    async def _bounded(
+        self, spelling: str, timeframes: Sequence[str], validate: Validate
+    ) -> ValidationResult | ProviderAnswer:
+        # A task of its own, so that a provider that does not heed its cancellation holds nobody up.
+        call = asyncio.ensure_future(validate(spelling, timeframes))
+        call.add_done_callback(_take_note)
+        try:
+            await asyncio.wait({call}, timeout=self._policy.timeout)
+        finally:
+            if not call.done():
+                call.cancel()
+        if not call.done():
+            limit = self._policy.timeout
+            raise ProviderTimeoutError(f"{spelling}: no answer within {limit:g} s (setting 'timeout')")
+        if call.cancelled():
+            raise ProviderError(f"{spelling}: the provider cancelled its own call")
+        return call.result()
+
+    def _note(self, key: str, error: Exception) -> None:
+        if isinstance(error, _OUTAGE):
+            self._whole.failed(error, error.retry_after)
+            return
+        breaker = self._failing.setdefault(key, Breaker(self._clock, self._policy.retry_throttle))
+        breaker.failed(error, error.retry_after if isinstance(error, ProviderError) else None)
+        if len(self._failing) > _MOST_FAILING:
+            del self._failing[next(iter(self._failing))]
+
+
+def _take_note(call: asyncio.Future[ValidationResult | ProviderAnswer]) -> None:
+    """Look at how a call ended, so that asyncio does not complain of one that nobody waited for."""
+    if not call.cancelled():
+        call.exception()
