@@ -14,6 +14,7 @@ from .load import load
 from .options import command, group
 from .storage import backends, clear, stats
 from .symbols import forget, get, list_, validate
+from .why import why
 
 
 def _show_version(wanted: bool) -> None:
@@ -50,6 +51,7 @@ SYMBOLS, STORAGE, SERVICE = "Symbols", "Storage", "Service"
 app.command(rich_help_panel=SYMBOLS)(command(load))
 app.command(rich_help_panel=SYMBOLS)(command(validate))
 app.command(rich_help_panel=SYMBOLS)(command(get))
+app.command(rich_help_panel=SYMBOLS)(command(why))
 app.command("list", rich_help_panel=SYMBOLS)(command(list_))
 app.command(rich_help_panel=SYMBOLS)(command(forget))
 app.command(rich_help_panel=STORAGE)(command(stats))

@@ -18,6 +18,13 @@ P = ParamSpec("P")
 
 Symbols = Annotated[list[str], typer.Argument(metavar="SYMBOL", help="Such as AAPL, BRK.B or EURUSD.")]
 
+Timeframes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--timeframe", "-t", metavar="TF", help="Also ask since when there are bars of this length; repeatable."
+    ),
+]
+
 
 def _installed_backends() -> Iterable[str]:
     from ..registry import Registry

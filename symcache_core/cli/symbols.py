@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from ..models import CachedSymbolInfo, Lookup, Outcome
 from ..policy import Policy, freshness
 from ..symbols import Instrument
 from .exits import Status
-from .options import Symbols
+from .options import Symbols, Timeframes
 from .output import Columns, Record, span
 from .session import Session
 
 if TYPE_CHECKING:
     from ..settings import SymcacheSettings
-
-Timeframes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--timeframe", "-t", metavar="TF", help="Also ask since when there are bars of this length; repeatable."
-    ),
-]
 
 
 def _contract(entry: Record, field: str) -> str:

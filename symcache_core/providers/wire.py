@@ -111,7 +111,7 @@ def read_answer(content: bytes, *, symbol: str, provider: str, url: str) -> Prov
             adapter=_adapter(),
             host=verdict.provenance.host if verdict.provenance else None,
             code=verdict.error_code,
-            spelling=symbol,
+            spelling=_spelling(verdict.contract_info, symbol),
         ),
     )
 
@@ -159,6 +159,12 @@ def _read(model: type[_A], content: bytes, provider: str, url: str) -> _A:
     if not answer.success:
         raise _failure(answer, url)
     return answer
+
+
+def _spelling(contract: ContractInfo | None, asked: str) -> str:
+    """How the provider itself writes the symbol, if it says so."""
+    local = contract.contract.get("localSymbol") if contract is not None else None
+    return local if isinstance(local, str) and local else asked
 
 
 def _failure(answer: _Answer, url: str) -> ProviderError:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from .. import codec
+from ..bulk import SymbolLookup
 from ..cache import PolicyCache
 from ..errors import (
     ClosedError,
@@ -23,8 +24,17 @@ from ..errors import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
+from ..explain import Rule
 from ..factory import open_symbol_cache
-from ..models import ContractInfo, Lookup, Outcome, Provenance, ProviderAnswer, ValidationResult
+from ..models import (
+    ContractInfo,
+    Lookup,
+    Outcome,
+    Provenance,
+    ProviderAnswer,
+    ValidationResult,
+    VerdictChange,
+)
 from ..settings import SymcacheSettings
 from ..symbols import Instrument
 from .bench import FAR, plain
@@ -346,12 +356,75 @@ class SymbolCacheContract(Contract):
         clock.advance(301)
         assert not cache.store("NOVA", verdict("NOVA")).validation_result.is_valid
 
+    def test_a_qualified_negative_falls_when_the_plain_symbol_turns_out_to_be_that_contract(
+        self, cache: PolicyCache, provider: Provider, clock: Clock
+    ) -> None:
+        for alias in ("STK:AAPL", "AAPL@SMART", "AAPL@TSE:CAD"):
+            cache.store(alias, verdict("NOSUCH"))
+            assert cache.get(alias) is not None
+        clock.advance(1)
+        cache.store("AAPL", verdict("AAPL"))
+        assert cache.get("STK:AAPL") is None
+        assert _ask(cache, provider, "AAPL@SMART").result.is_valid
+        assert cache.get("AAPL@TSE:CAD") is not None, "another contract's negative has nothing to do with it"
+
+    def test_an_overturned_verdict_is_remembered(self, cache: PolicyCache, clock: Clock) -> None:
+        cache.store("AAPL", ProviderAnswer(verdict("NOSUCH"), provenance=Provenance(provider="ib", code="200")))
+        clock.advance(60)
+        assert cache.store("AAPL", verdict("AAPL")).changes == (VerdictChange(at=clock(), is_valid=True),)
+        for _ in range(2):
+            clock.advance(700)
+            info = cache.store(
+                "AAPL", ProviderAnswer(verdict("NOSUCH"), provenance=Provenance(provider="ib", code="200"))
+            )
+        assert info.changes[-1] == VerdictChange(at=clock(), is_valid=False, code="200")
+        assert len(info.changes) == 2
+
     def test_a_thing_that_is_no_answer_is_refused(self, cache: PolicyCache) -> None:
         async def validate(_symbol: str, _timeframes: Sequence[str]) -> Any:
             return {"is_valid": True}
 
         with pytest.raises(ProviderError, match="dict"):
             asyncio.run(cache.get_or_validate("AAPL", (), validate))
+
+    # -- why, and many ---------------------------------------------------------------------------------------------
+
+    def test_an_explanation_names_the_rule_that_serves_the_next_lookup(
+        self, cache: PolicyCache, provider: Provider, clock: Clock
+    ) -> None:
+        assert cache.explain("aapl").rule is Rule.MISS
+        _ask(cache, provider, "AAPL", "1d")
+        _ask(cache, provider, "NOSUCH")
+        cache.store("NOVA", ProviderAnswer(verdict("NOVA"), confirmed=False))
+        since = clock()
+        assert (cache.explain("AAPL", ["1d"]).rule, cache.explain("AAPL", ["1h"]).rule) == (Rule.TTL, Rule.TIMEFRAMES)
+        assert cache.explain("NOSUCH").rule is Rule.NEGATIVE_TTL
+        assert cache.explain("NOVA").rule is Rule.UNCONFIRMED_TTL
+        clock.advance(27.5 * DAY)
+        assert cache.explain("AAPL").rule is Rule.REFRESH_AHEAD
+        clock.advance(3 * DAY)
+        assert cache.explain("AAPL").rule is Rule.STALE_IF_ERROR
+        provider.error = ProviderUnavailableError("down")
+        assert _ask(cache, provider, "AAPL").outcome is Outcome.STALE
+        about = cache.explain("AAPL")
+        assert (about.rule, about.error) == (Rule.RETRY_THROTTLE, "ProviderUnavailableError: down")
+        assert (about.symbol, about.cached_at, about.age) == ("AAPL", since, 30.5 * DAY)
+        clock.advance(8 * DAY)
+        assert cache.explain("AAPL").rule is Rule.MISS
+
+    def test_of_many_lookups_each_answers_or_fails_alone(self, cache: PolicyCache, provider: Provider) -> None:
+        cache.store("MSFT", verdict("MSFT", "1d"))
+
+        async def main() -> dict[str, SymbolLookup]:
+            asked = ["AAPL", "MSFT", "", "NOSUCH", "aapl"]
+            found = cache.get_or_validate_many(asked, ["1d"], provider.validate, concurrency=2)
+            return {one.symbol: one async for one in found}
+
+        found = asyncio.run(main())
+        assert isinstance(found[""].error, InvalidSymbolError)
+        verdicts = {name: one.lookup.result.is_valid for name, one in found.items() if one.lookup is not None}
+        assert verdicts == {"AAPL": True, "MSFT": True, "NOSUCH": False, "aapl": True}
+        assert sorted(provider.calls) == [("AAPL", ("1d",)), ("NOSUCH", ("1d",))]
 
     # -- one caller --------------------------------------------------------------------------------------------------
 

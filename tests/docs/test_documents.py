@@ -11,6 +11,7 @@ import pytest
 import symcache_core
 from symcache_core import SymcacheSettings
 from symcache_core.registry import Registry
+from symcache_core.settings import parse_duration
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -47,6 +48,24 @@ def test_every_setting_and_option_is_documented():
             for name, field in backend.settings.model_fields.items():
                 row = rf"^\| `{backend.name}` \| `{name}` \|.*\| {re.escape(field.description)} \|$"
                 assert re.search(row, documented, re.MULTILINE), (backend.name, name)
+
+
+def test_every_rule_of_a_lookup_names_its_setting_with_its_default_and_a_test_that_exists():
+    tests = {
+        name
+        for folder in (ROOT / "tests", ROOT / "symcache_core" / "testing")
+        for path in folder.rglob("*.py")
+        for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    page = (ROOT / "docs" / "lookups.md").read_text()
+    rules = [row.strip("|").replace("\\|", "/").split("|") for row in re.findall(r"^\|.*`test_.*$", page, re.MULTILINE)]
+    assert len(rules) > 30
+    for cells in rules:
+        assert set(re.findall(r"`(test_\w+)`", cells[-1])) <= tests, cells
+        if len(cells) == 4 and (setting := cells[1].strip().strip("`")):
+            default = SymcacheSettings.model_fields[setting].default
+            shown = cells[2].strip().strip("`")
+            assert default == parse_duration(shown), cells
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
