@@ -23,6 +23,7 @@ from symcache_core.errors import (
     CorruptEntryError,
     CorruptStoreError,
 )
+from symcache_core.forks import ForkGuard
 from symcache_core.plugin import Backend, StorePath, hookimpl
 
 from .file_lease import FileLease, try_lease
@@ -150,7 +151,7 @@ class DiskBackend:
         self._generation = 0
         self._cells: Sequence[int] | memoryview[int] = [-1]
         self._known: int | None = None
-        self._open()
+        self._forks = ForkGuard(self._open)
 
     def read(self, key: str) -> bytes | None:
         """The entry under a key; a refused row counts as none."""
@@ -223,6 +224,7 @@ class DiskBackend:
 
     def close(self) -> None:
         """Close the connections of every thread."""
+        self._forks.check()
         with self._idle:
             if self._closed:
                 return
@@ -234,7 +236,6 @@ class DiskBackend:
         self._cache.close()
 
     def _open(self) -> None:
-        self._pid = os.getpid()
         self._mutex = threading.RLock()
         self._idle = threading.Condition()
         self._users = 0
@@ -298,8 +299,7 @@ class DiskBackend:
 
     @contextmanager
     def _mapped(self) -> Iterator[None]:
-        if self._pid != os.getpid():
-            self._open()
+        self._forks.check()
         with self._idle:
             if self._closed:
                 raise ClosedError(f"the diskcache backend at {self._path} is closed")

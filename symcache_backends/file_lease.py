@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -15,15 +16,22 @@ class FileLease:
     def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor: int | None = descriptor
         self._path = path
+        self._pid = os.getpid()
         self._lock = threading.Lock()
 
     def release(self) -> None:
         """Give it back, from any thread; a second time does nothing."""
         with self._lock:
             descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            # Unlinked while still locked: whoever waits for no one finds either this file, locked, or none.
-            self._path.unlink(missing_ok=True)
+        if descriptor is None:
+            return
+        try:
+            # Unlinked while still locked: whoever waits for no one finds either this file, locked, or none. A forked
+            # child has but a share in its parent's lease, and only lets go of that.
+            if self._pid == os.getpid():
+                with suppress(OSError):
+                    self._path.unlink()
+        finally:
             os.close(descriptor)
 
 

@@ -22,25 +22,30 @@ class Breaker:
         self._lock = threading.Lock()
         self.error: Exception | None = None
 
+    def open_until(self) -> float | None:
+        """Until when nobody may go on (seconds since the epoch); ``None`` if someone may now."""
+        if self.error is None:
+            return None
+        with self._lock:
+            # A clock that was set back has told nothing of the time since.
+            return self._since + self._wait if 0 <= self._clock() - self._since < self._wait else None
+
     def allows(self) -> bool:
         """Whether the caller may go on; of those who come while it is half-open, the first one may."""
         if self.error is None:
             return True
         with self._lock:
             now = self._clock()
-            # A clock that was set back has told nothing of the time since.
             if 0 <= now - self._since < self._wait:
                 return False
             self._since = now
             return True
 
-    def failed(self, error: Exception, wait: float | None = None) -> bool:
-        """Open it, for longer than usual if ``wait`` (seconds) says so; tells whether it was closed."""
+    def failed(self, error: Exception, wait: float | None = None) -> None:
+        """Open it, for longer than usual if ``wait`` (seconds) says so."""
         with self._lock:
-            was_closed = self.error is None
             self.error, self._since = error, self._clock()
             self._wait = max(self._least, wait or 0.0)
-            return was_closed
 
     def succeeded(self) -> None:
         """Close it."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -16,6 +16,7 @@ from .entry_store import EntryStore
 from .errors import BackendError, ClosedError, InvalidSymbolError, ProviderTimeoutError
 from .explain import Explanation, explain
 from .fleet import Fleet
+from .forks import ForkGuard
 from .models import CachedSymbolInfo, CacheStats, Counters, Lookup, Outcome, ProviderAnswer, ValidationResult
 from .near_cache import Get, NearCache, fast_get
 from .policy import Freshness, Policy
@@ -25,6 +26,7 @@ from .single_flight import SingleFlight, SoftTimeoutError
 from .storage import Storage
 from .symbols import Instrument, key_prefix
 from .telemetry import SharedCounters, new_tally
+from .threads import StorageThreads
 from .watch import Watch
 
 log = logging.getLogger("symcache")
@@ -88,11 +90,8 @@ class PolicyCache:
         self._provider = provider
         self._policy = policy
         self._clock = clock
-        self._watched = Watch(backend)
-        self._tally = new_tally()
-        self._shared = SharedCounters(backend, provider, clock)
         self._closed = False
-        self._begin()
+        self._forks = ForkGuard(self._begin)
 
     def __enter__(self) -> Self:
         return self
@@ -118,15 +117,18 @@ class PolicyCache:
         self._check_open()
         instrument = Instrument.parse(symbol)
         key = instrument.key(self._provider)
+        info = self._storage.find(key, self._near.last(key))
+        error, spared_until = self._calls.trouble(key)
         return explain(
-            self._storage.find(key, self._near.last(key)),
+            None if info is not None and self._is_overruled(instrument, info) else info,
             _names(timeframes),
             self._clock(),
             self._policy,
             symbol=str(instrument),
             key=key,
             provider=self._provider,
-            error=self._calls.trouble(key),
+            error=error,
+            spared_until=spared_until,
             storage_error=self._storage.error,
         )
 
@@ -164,13 +166,15 @@ class PolicyCache:
             Exception: What ``validate`` raised, unchanged, when there is nothing to fall back on.
         """
         wanted, now = _names(timeframes), self._clock()
-        near = self._near_hit(symbol, wanted, now)
-        if near is not None and now < rules.refresh_at(near, self._policy):
-            return self._answer(symbol, Outcome.HIT, near, now, wanted)
+        info = self._near_hit(symbol, wanted, now)
+        if info is not None and now < rules.refresh_at(info, self._policy):
+            return self._answer(symbol, Outcome.HIT, info, now, wanted)
         instrument = Instrument.parse(symbol)
         key = instrument.key(self._provider)
         question = _Question(symbol, instrument, key, wanted, validate)
-        info = await asyncio.to_thread(self._find, symbol, instrument, key)
+        if info is None:
+            self._check_open()
+            info = await self._threads.run(self._find, symbol, instrument, key)
         outcome = Outcome.HIT
         while True:
             now = self._clock()
@@ -182,13 +186,7 @@ class PolicyCache:
             if fallback is not None and (error := self._calls.spared(key)) is not None:
                 return self._answer(symbol, Outcome.STALE, fallback, now, wanted, error)
             try:
-                (info, asked), led = await self._flights.run(
-                    key, partial(self._validate, question), soft_timeout=self._patience(fallback, now)
-                )
-            except SoftTimeoutError as error:
-                assert fallback is not None, "nobody goes away without an answer"
-                slow = ProviderTimeoutError(f"{instrument}: {error} (setting 'soft_timeout')")
-                return self._answer(symbol, Outcome.STALE, fallback, self._clock(), wanted, slow)
+                (info, asked), led = await self._fly(question, self._patience(fallback, now))
             except Exception as error:
                 if fallback is None:
                     self._missed(symbol)
@@ -230,7 +228,7 @@ class PolicyCache:
     def symbols(self) -> Iterator[str]:
         """The canonical spelling of every symbol of this provider, in no particular order."""
         self._check_open()
-        return (str(Instrument.from_key(key)) for key in self._storage.keys())
+        return self._spellings()
 
     def clear(self) -> int:
         """Drop every symbol of this provider; tells how many there were."""
@@ -244,7 +242,8 @@ class PolicyCache:
         """What this cache has answered so far, and how many symbols it holds."""
         self._check_open()
         counters = self._counters()
-        totals, since = self._shared.totals(counters)
+        reachable = self._storage.error is None
+        totals, since = self._shared.totals(counters) if reachable else (counters, None)
         cached = self._storage.count()
         return CacheStats(
             **counters.model_dump(exclude={"hit_ratio"}),
@@ -262,14 +261,15 @@ class PolicyCache:
         """Store what is not yet stored and let go of the storage; a second call does nothing."""
         if self._closed:
             return
+        self._forks.check()
         self._closed = True
         self._near.clear()
         try:
-            if self._pid == os.getpid():
-                self._storage.settle()
+            self._storage.settle()
             self._flush()
         finally:
             self._backend.close()
+            self._threads.close()
 
     async def aclose(self, drain: float = 0.0) -> None:
         """Wait for background work of the running loop, then close.
@@ -277,19 +277,32 @@ class PolicyCache:
         Args:
             drain: Seconds to wait; what is not done by then is cancelled.
         """
-        await self._flights.drain(drain)
+        await self._flights.drain(drain, last=True)
         await asyncio.to_thread(self.close)
 
     def _begin(self) -> None:
-        """Make what has a lock; a forked child makes its own, as a thread that is not here may hold the parent's."""
-        self._pid = os.getpid()
+        """Make what has a lock, a thread or a count; a forked child makes its own.
+
+        A thread that is not there may hold the parent's locks, and what waits or has been counted is the parent's.
+        """
+        if inherited := vars(self).get("_fleet"):
+            inherited.abandon()
+        self._watched = Watch(self._backend)
+        self._tally = new_tally()
+        self._shared = SharedCounters(self._backend, self._provider, self._clock)
         entries = EntryStore(self._backend, key_prefix(self._provider))
         self._storage = Storage(entries, self._policy, self._clock, self._storage_retry)
         self._near = NearCache(self._near_cache_size, self._near_cache_age)
         self.get, self._near_hits = fast_get(self._near, self._clock, self._get)
         self._calls = ProviderCalls(self._provider, self._policy, self._clock, self._tally)
-        self._fleet = Fleet(self._backend)
+        self._threads = StorageThreads()
+        self._fleet = Fleet(self._backend, self._threads, lambda: self._storage.error is None)
         self._flights: SingleFlight[tuple[CachedSymbolInfo | None, bool]] = SingleFlight()
+
+    def _spellings(self) -> Iterator[str]:
+        for key in self._storage.keys():
+            with suppress(ValueError):  # a key that someone else has put there
+                yield str(Instrument.from_key(key))
 
     def _get(self, symbol: str, timeframes: Iterable[str]) -> CachedSymbolInfo | None:
         wanted, now = _names(timeframes), self._clock()
@@ -305,11 +318,10 @@ class PolicyCache:
 
     def _near_hit(self, symbol: str, wanted: tuple[str, ...], now: float) -> CachedSymbolInfo | None:
         slot = self._near.slots.get(symbol)
-        if slot is None:
+        if slot is None or not slot.sight.is_current():
             return None
-        # In this order: a write in between shows in the one or the other.
-        hit = since, until, _word, _seen, info = slot.hit(wanted, self._watched.word())
-        if not since <= now < until or slot.generation != self._watched.generation():
+        hit = since, until, _word, _seen, info = slot.hit(wanted)
+        if not since <= now < until:
             return None
         if info.validation_result.is_valid and not log.isEnabledFor(logging.INFO):
             # From now on nothing but the count has to be done for it.
@@ -318,19 +330,24 @@ class PolicyCache:
 
     def _find(self, symbol: str, instrument: Instrument, key: str) -> CachedSymbolInfo | None:
         self._check_open()
-        ticket, generation = self._near.ticket(), self._watched.generation()
-        info = self._storage.find(key, self._near.last(key))
-        is_settled = info is None or info.validation_result.is_valid or not instrument.is_qualified
-        if info is not None and not is_settled and self._is_overruled(instrument, info):
-            return None
-        if info is not None and is_settled:
-            self._near.keep(key, symbol, info, now=self._clock(), generation=generation, ticket=ticket)
         if self._shared.is_due() and self._storage.error is None:
             self._flush()
+        ticket, sight, now = self._near.ticket(), self._watched.look(), self._clock()
+        slot = self._near.slots.get(symbol)
+        if slot is not None and slot.is_trusted(now) and slot.sight.generation == sight.generation is not None:
+            slot.sight = sight  # others may have looked at the storage, and nobody has written
+            return slot.info
+        info = self._storage.find(key, self._near.last(key))
+        if info is None or self._is_overruled(instrument, info):
+            return None
+        if _may_be_near(instrument, info):
+            self._near.keep(key, symbol, info, now=now, sight=sight, ticket=ticket)
         return info
 
     def _is_overruled(self, instrument: Instrument, info: CachedSymbolInfo) -> bool:
         """Whether a negative is about an alias of what has been found valid since."""
+        if _may_be_near(instrument, info):
+            return False
         known = self._storage.find(instrument.unqualified().key(self._provider))
         return known is not None and rules.overrules(known, info, instrument)
 
@@ -343,10 +360,23 @@ class PolicyCache:
                     spellings[Instrument.parse(symbol).key(self._provider)] = symbol
                 except InvalidSymbolError:
                     continue  # its own lookup says so
-        ticket, generation, now = self._near.ticket(), self._watched.generation(), self._clock()
+        if not self._near_cache_size:
+            return
+        ticket, sight, now = self._near.ticket(), self._watched.look(), self._clock()
         for key, info in self._storage.find_many(list(spellings)).items():
             if info.validation_result.is_valid:
-                self._near.keep(key, spellings[key], info, now=now, generation=generation, ticket=ticket)
+                self._near.keep(key, spellings[key], info, now=now, sight=sight, ticket=ticket)
+
+    async def _fly(
+        self, question: _Question, patience: float | None
+    ) -> tuple[tuple[CachedSymbolInfo | None, bool], bool]:
+        """Ask with all others who want the same, and go away when patience (seconds) is at its end."""
+        try:
+            return await self._flights.run(question.key, partial(self._validate, question), soft_timeout=patience)
+        except SoftTimeoutError as error:
+            slow = ProviderTimeoutError(f"{question.instrument}: {error} (setting 'soft_timeout')")
+            self._calls.is_slow(slow)
+            raise slow from None
 
     async def _validate(self, question: _Question, *, anew: bool = False) -> tuple[CachedSymbolInfo | None, bool]:
         """Ask the provider when it is this process's turn, unless the answer is there by then.
@@ -355,7 +385,9 @@ class PolicyCache:
             question: What to ask.
             anew: Whether to ask although the answer is known, as it is nearly over.
         """
-        key, wanted = question.key, question.wanted
+        wanted = question.wanted
+        # A refresh that hangs must not hold up who lacks something.
+        lease = f"{question.key}|refresh" if anew else question.key
 
         def is_enough(info: CachedSymbolInfo | None) -> bool:
             now = self._clock()
@@ -363,28 +395,44 @@ class PolicyCache:
                 return False
             return not anew or now < rules.refresh_at(info, self._policy)
 
-        look = partial(self._find, question.symbol, question.instrument, key)
-        turn, info = await self._fleet.turn(key, look, is_enough, None if anew else self._policy.timeout)
+        look = partial(self._find, question.symbol, question.instrument, question.key)
+        turn, info = await self._fleet.turn(lease, look, is_enough, None if anew else self._policy.timeout)
         if turn is None:
             return info, False
         try:
+            self._tally.refreshes += anew
             asked = self._lacking(info, wanted) if info is not None and not anew else wanted
-            answer = await self._calls.ask(key, str(question.instrument), asked, question.validate)
-            return await asyncio.to_thread(self._keep, key, answer, asked, info), True
-        finally:
-            self._fleet.give_back(key, turn)
+            answer = await self._calls.ask(question.key, str(question.instrument), asked, question.validate)
+            # Whoever leaves now, what the provider said is stored before the next one has its turn.
+            done = partial(self._fleet.give_back, lease, turn)
+            keeping = self._threads.run(self._keep, question, answer, asked, info, done)
+        except BaseException:
+            self._fleet.give_back(lease, turn)
+            raise
+        return await asyncio.shield(keeping), True
 
     def _lacking(self, info: CachedSymbolInfo, wanted: tuple[str, ...]) -> tuple[str, ...]:
         now = self._clock()
         return rules.missing(info, wanted, now) if rules.answers(info, (), now) else wanted
 
     def _keep(
-        self, key: str, answer: ProviderAnswer, asked: Sequence[str], known: CachedSymbolInfo | None
+        self,
+        question: _Question,
+        answer: ProviderAnswer,
+        asked: Sequence[str],
+        known: CachedSymbolInfo | None,
+        done: Callable[[], None],
     ) -> CachedSymbolInfo:
+        key, ticket, sight = question.key, self._near.ticket(), self._watched.look()
         try:
-            return self._storage.keep(key, self._merging(key, answer, asked), known)
+            info = self._storage.keep(key, self._merging(key, answer, asked), known)
         finally:
             self._near.forget(key)
+            done()
+        if _may_be_near(question.instrument, info):
+            # Even if it is not stored, as beside an entry of a newer schema; unless someone else has written, too.
+            self._near.keep(key, question.symbol, info, now=self._clock(), sight=sight, ticket=ticket + 1)
+        return info
 
     def _merging(
         self, key: str, answer: ProviderAnswer, asked: Sequence[str]
@@ -393,10 +441,9 @@ class PolicyCache:
         return lambda old: rules.merge(old, answer, asked, key, now, policy)
 
     def _refresh(self, question: _Question) -> None:
-        if self._calls.spared(question.key) is None and self._flights.start(
-            question.key, partial(self._validate, question, anew=True)
-        ):
-            self._tally.refreshes += 1
+        self._check_open()
+        if self._calls.spared(question.key) is None:
+            self._flights.start(f"{question.key}|refresh", partial(self._validate, question, anew=True))
 
     def _patience(self, fallback: CachedSymbolInfo | None, now: float) -> float | None:
         # Who has only a part of the answer waits for the rest, as who has nothing does.
@@ -447,10 +494,14 @@ class PolicyCache:
             log.warning("symbol cache counters not stored: %s", error)
 
     def _check_open(self) -> None:
-        if self._pid != os.getpid():
-            self._begin()
+        self._forks.check()
         if self._closed:
             raise ClosedError("this symbol cache is closed")
+
+
+def _may_be_near(instrument: Instrument, info: CachedSymbolInfo) -> bool:
+    """Whether an entry is true on its own; what a qualified negative is worth depends on its plain symbol's."""
+    return info.validation_result.is_valid or not instrument.is_qualified
 
 
 def _names(timeframes: Iterable[str]) -> tuple[str, ...]:

@@ -87,10 +87,9 @@ class EntryStore:
             made.append(new)
             return codec.encode(key, new), keep_until(new)
 
-        with self._lock:
-            self._update(key, apply)
-            if spoiled:
-                self._set_aside(key, spoiled[0])
+        self._update(key, apply)
+        if spoiled:
+            self._set_aside(key, spoiled[0])
         return made[0]
 
     def delete(self, key: str) -> bool:
@@ -106,9 +105,10 @@ class EntryStore:
         return sum(self._backend.delete(key) for key in list(self.keys()))
 
     def _read_and_write(self, key: str, change: Callable[[bytes | None], tuple[bytes, float] | None]) -> None:
-        written = change(self._backend.read(key))
-        if written is not None:
-            self._backend.write(key, *written)
+        with self._lock:
+            written = change(self._backend.read(key))
+            if written is not None:
+                self._backend.write(key, *written)
 
     def _set_aside(self, key: str, line: bytes) -> None:
         log.warning("symbol cache entry %s could not be understood; its bytes are kept under @corrupt|%s", key, key)

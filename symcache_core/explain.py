@@ -33,7 +33,7 @@ BECAUSE: Mapping[Rule, str] = {
     Rule.REFRESH_AHEAD: "the verdict is nearly over: it is served, and the provider is asked in the background",
     Rule.TIMEFRAMES: "the verdict is fresh and a timeframe is not: the provider is asked for just that",
     Rule.STALE_IF_ERROR: "the verdict is over: the provider is asked; if it fails or is slow, the verdict is served",
-    Rule.RETRY_THROTTLE: "the verdict is over and the provider has just failed: the verdict is served, nobody is asked",
+    Rule.RETRY_THROTTLE: "the provider has just failed: what there is is served, and nobody is asked",
 }
 
 
@@ -104,6 +104,7 @@ def explain(
     key: str,
     provider: str,
     error: Exception | None,
+    spared_until: float | None,
     storage_error: Exception | None,
 ) -> Explanation:
     """Explain an entry, or that there is none.
@@ -117,9 +118,10 @@ def explain(
         key: The storage key.
         provider: Whose verdicts these are.
         error: How the provider failed the last time, if it did.
+        spared_until: Until when it is not asked for that by who has something to fall back on, if so.
         storage_error: Why the storage is out of reach, if it is.
     """
-    rule = _rule(info, wanted, now, policy, failing=error is not None)
+    rule = _rule(info, wanted, now, policy, spared=spared_until is not None)
     about = Explanation(
         symbol=symbol,
         key=key,
@@ -143,7 +145,7 @@ def explain(
         "cached_at": info.cached_at,
         "age": now - info.cached_at,
         "fresh_until": fresh_until,
-        "asks_again_at": rules.refresh_at(info, policy),
+        "asks_again_at": now if rule in _ASKS else max(rules.refresh_at(info, policy), spared_until or 0.0),
         "serves_until": fresh_until + (policy.stale_if_error if info.confirmed else 0.0),
         "suspect_since": info.suspect_since,
         "repeats": info.repeats,
@@ -161,15 +163,18 @@ def explain(
     return about.model_copy(update=known)
 
 
-def _rule(info: CachedSymbolInfo | None, wanted: Sequence[str], now: float, policy: Policy, *, failing: bool) -> Rule:
+_ASKS = (Rule.MISS, Rule.REFRESH_AHEAD, Rule.TIMEFRAMES, Rule.STALE_IF_ERROR)
+
+
+def _rule(info: CachedSymbolInfo | None, wanted: Sequence[str], now: float, policy: Policy, *, spared: bool) -> Rule:
     state = Freshness.EXPIRED if info is None else rules.freshness(info, now, policy)
     if info is None or state is Freshness.EXPIRED:
         return Rule.MISS
-    if state is Freshness.STALE:
-        return Rule.RETRY_THROTTLE if failing else Rule.STALE_IF_ERROR
-    if rules.missing(info, wanted, now):
-        return Rule.TIMEFRAMES
-    if state is Freshness.REFRESH_AHEAD and info.confirmed:
+    if state is Freshness.STALE or rules.missing(info, wanted, now):
+        if spared:
+            return Rule.RETRY_THROTTLE
+        return Rule.STALE_IF_ERROR if state is Freshness.STALE else Rule.TIMEFRAMES
+    if now >= rules.refresh_at(info, policy) and not spared:
         return Rule.REFRESH_AHEAD
     if info.validation_result.is_valid:
         return Rule.TTL

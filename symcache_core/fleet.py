@@ -6,18 +6,20 @@ import asyncio
 import random
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import TypeVar
 
 from .errors import BackendError, SymcacheError
 from .protocols import CanLock, Lease, StorageBackend
+from .threads import StorageThreads
 
 T = TypeVar("T")
 
 FIRST_WAIT = 0.005
 """Seconds after which a turn that someone else has is tried for again; longer each time, ..."""
 
-LONGEST_WAIT = 0.1
+LONGEST_WAIT = 0.05
 """... up to this."""
 
 
@@ -36,10 +38,14 @@ class Fleet:
 
     Args:
         backend: Who lends the leases; one that cannot lock gives everyone a turn at once.
+        threads: Which wait for the backend.
+        is_reachable: Whether the backend is worth asking; if it is not, it is everyone for himself.
     """
 
-    def __init__(self, backend: StorageBackend) -> None:
+    def __init__(self, backend: StorageBackend, threads: StorageThreads, is_reachable: Callable[[], bool]) -> None:
         self._locking = backend if isinstance(backend, CanLock) else None
+        self._threads = threads
+        self._is_reachable = is_reachable
         self._lock = threading.Lock()
         self._turns: dict[str, Turn] = {}
 
@@ -62,10 +68,11 @@ class Fleet:
         loop = asyncio.get_running_loop()
         deadline, wait = loop.time() + (patience or 0.0), FIRST_WAIT
         while True:
-            trying = loop.run_in_executor(None, self._try, key, look, is_enough)
+            trying = self._threads.submit(self._try, key, look, is_enough)
             try:
-                turn, found = await asyncio.shield(trying)
-            except asyncio.CancelledError:
+                turn, found = await asyncio.shield(asyncio.wrap_future(trying))
+            except BaseException:
+                # The thread goes on, even if the loop does not.
                 trying.add_done_callback(lambda tried: self._give_back_unused(key, tried))
                 raise
             if turn is not None or patience is None or is_enough(found):
@@ -78,12 +85,15 @@ class Fleet:
 
     def give_back(self, key: str, turn: Turn) -> None:
         """Let the next one have it; does not wait for the storage."""
-        if turn.lease is None:
-            return
-        try:
-            asyncio.get_running_loop().run_in_executor(None, self._give_back, key, turn)
-        except RuntimeError:  # no loop, or one that is over
-            self._give_back(key, turn)
+        if turn.lease is not None:
+            self._threads.start(self._give_back, key, turn)
+
+    def abandon(self) -> None:
+        """Let go of every lease, in a process that has but inherited its share in them."""
+        for turn in self._turns.values():
+            if turn.lease is not None:
+                with suppress(SymcacheError):
+                    turn.lease.release()
 
     def _try(self, key: str, look: Callable[[], T], is_enough: Callable[[T], bool]) -> tuple[Turn | None, T]:
         turn = self._take(key)
@@ -98,7 +108,7 @@ class Fleet:
         return None, found
 
     def _take(self, key: str) -> Turn | None:
-        if self._locking is None:
+        if self._locking is None or not self._is_reachable():
             return Turn()
         with self._lock:
             left = self._turns.get(key)
@@ -125,6 +135,6 @@ class Fleet:
         with suppress(SymcacheError):  # then it ends by itself
             turn.lease.release()
 
-    def _give_back_unused(self, key: str, tried: asyncio.Future[tuple[Turn | None, T]]) -> None:
-        if not tried.cancelled() and tried.exception() is None and (turn := tried.result()[0]) is not None:
-            self.give_back(key, turn)
+    def _give_back_unused(self, key: str, tried: Future[tuple[Turn | None, T]]) -> None:
+        if not tried.cancelled() and tried.exception() is None:
+            self._give_back(key, tried.result()[0])

@@ -210,8 +210,9 @@ class CachedSymbolInfo(_Value):
     """An entry: a verdict, when it was given and how long it lives, and the same for each timeframe.
 
     ``cached_at`` is in seconds since the epoch, ``ttl_seconds`` the life of the verdict counted from it.
-    ``repeats`` counts how often in a row a negative verdict was given before; ``suspect_since`` is when the provider
-    first contradicted a valid one; ``changes`` has the last times that the verdict was overturned, oldest first.
+    ``repeats`` counts how often in a row a negative verdict was given before; ``doubted`` is a valid one that the
+    provider has contradicted, confirmed since ``suspect_since``; ``changes`` has the last times that the verdict was
+    overturned, oldest first.
     """
 
     validation_result: ValidationResult
@@ -222,6 +223,7 @@ class CachedSymbolInfo(_Value):
     provenance: Provenance = Provenance()
     repeats: int = 0
     suspect_since: float | None = None
+    doubted: bool = False
     changes: tuple[VerdictChange, ...] = ()
 
     def is_expired(self, now: float | None = None) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from . import policy
 from .models import CachedSymbolInfo
 from .protocols import Clock
-from .watch import Word
+from .watch import Sight, Word
 
 Hit = tuple[float, float, Word | None, int | None, CachedSymbolInfo]
 """From when and until when, and while which number stands in which word, an entry answers for timeframes.
@@ -78,20 +78,25 @@ class Slot:
     ``hits`` has what was found out before, by timeframes.
     """
 
-    __slots__ = ("_trusted_until", "generation", "hits", "info", "spellings")
+    __slots__ = ("_read_at", "_trusted_until", "hits", "info", "sight", "spellings")
 
-    def __init__(self, info: CachedSymbolInfo, trusted_until: float, generation: int | None) -> None:
+    def __init__(self, info: CachedSymbolInfo, read_at: float, age: float, sight: Sight) -> None:
         self.info = info
         self.hits: dict[tuple[str, ...], Hit] = {}
         self.spellings: list[str] = []
-        self.generation = generation
-        self._trusted_until = trusted_until
+        self.sight = sight
+        self._read_at = read_at
+        self._trusted_until = read_at + age
 
-    def hit(self, timeframes: tuple[str, ...], word: Word | None) -> Hit:
+    def is_trusted(self, now: float) -> bool:
+        """Whether so little time has passed that only another's write could make it untrue."""
+        return self._read_at - policy.CLOCK_TOLERANCE <= now < self._trusted_until
+
+    def hit(self, timeframes: tuple[str, ...]) -> Hit:
         """For how long the entry answers for these timeframes, as long as the storage's word stays as it is."""
+        since = max(policy.fresh_since(self.info, timeframes), self._read_at - policy.CLOCK_TOLERANCE)
         until = min(policy.fresh_until(self.info, timeframes), self._trusted_until)
-        seen = None if word is None else word[0]
-        return self.info.cached_at - policy.CLOCK_TOLERANCE, until, word, seen, self.info
+        return since, until, self.sight.word, self.sight.seen, self.info
 
 
 class NearCache:
@@ -113,9 +118,7 @@ class NearCache:
         """What a reader takes before it looks at the storage, and hands to :meth:`keep`."""
         return self._writes
 
-    def keep(
-        self, key: str, spelling: str, info: CachedSymbolInfo, *, now: float, generation: int | None, ticket: int
-    ) -> None:
+    def keep(self, key: str, spelling: str, info: CachedSymbolInfo, *, now: float, sight: Sight, ticket: int) -> None:
         """Remember an entry that was read, unless someone in this process has written since.
 
         Args:
@@ -123,7 +126,7 @@ class NearCache:
             spelling: How the caller wrote its symbol.
             info: The entry.
             now: The moment when it was read.
-            generation: The storage's generation before that, where it can tell.
+            sight: What was seen of the storage before that.
             ticket: Taken before that.
         """
         if not self._size:
@@ -132,7 +135,7 @@ class NearCache:
             if ticket != self._writes:
                 return
             old = self._by_key.get(key)
-            slot = Slot(info, now + self._age, generation)
+            slot = Slot(info, now, self._age, sight)
             slot.spellings = [spelling] if old is None else [*dict.fromkeys((*old.spellings, spelling))]
             self._by_key[key] = slot
             for name in slot.spellings:

@@ -104,6 +104,12 @@ def fresh_until(info: CachedSymbolInfo, timeframes: Iterable[str]) -> float:
     return min(ends)
 
 
+def fresh_since(info: CachedSymbolInfo, timeframes: Iterable[str]) -> float:
+    """The moment before which an entry, or what it knows of one of these timeframes, would be from the future."""
+    parts = [part for name in timeframes if (part := _part(info, name))] if info.validation_result.is_valid else []
+    return max([info.cached_at, *(part.asked_at for part in parts)]) - CLOCK_TOLERANCE
+
+
 def answers(info: CachedSymbolInfo, timeframes: Iterable[str], now: float) -> bool:
     """Whether an entry is fresh and knows these timeframes."""
     return -CLOCK_TOLERANCE <= now - info.cached_at < info.ttl_seconds and not missing(info, timeframes, now)
@@ -111,7 +117,7 @@ def answers(info: CachedSymbolInfo, timeframes: Iterable[str], now: float) -> bo
 
 def refresh_at(info: CachedSymbolInfo, policy: Policy) -> float:
     """The moment from which a hit asks the provider in the background; a suspect waits for its second opinion."""
-    if info.suspect_since is not None:
+    if info.doubted:
         return info.cached_at + info.ttl_seconds
     return info.cached_at + info.ttl_seconds * policy.refresh_ahead
 
@@ -149,38 +155,42 @@ def merge(
     )
 
 
-def reconcile(stored: CachedSymbolInfo | None, late: CachedSymbolInfo, policy: Policy) -> CachedSymbolInfo:
+def reconcile(stored: CachedSymbolInfo | None, late: CachedSymbolInfo, now: float, policy: Policy) -> CachedSymbolInfo:
     """The entry that comes of one that could not be stored in time, and of what was stored meanwhile.
 
-    The last validation wins; of each timeframe, the part that was asked for last.
+    The last validation wins; of each timeframe, the part that was asked for last. A stamp from the future is no
+    validation's.
 
     Args:
         stored: What is stored, if anything.
         late: What could not be.
+        now: The present.
         policy: How long answers live.
     """
-    if stored is None:
+    if stored is None or stored.cached_at > now + CLOCK_TOLERANCE:
         return late
     older, newer = (stored, late) if stored.cached_at <= late.cached_at else (late, stored)
     old, new = older.validation_result, newer.validation_result
+    since = newer.cached_at
     if not new.is_valid:
         negative = ProviderAnswer(new, confirmed=newer.confirmed, provenance=newer.provenance)
-        if newer is late and _holds_against(older, negative, newer.cached_at, policy):
-            return _doubted(older, negative, (), newer.cached_at, policy)
+        if newer is late and _holds_against(older, negative, since, policy):
+            return _doubted(older, negative, (), since, policy)
+    if len(newer.changes) <= len(older.changes):
+        newer = newer.model_copy(update={"changes": _changes(older, new, newer.provenance, since)})
+    if not new.is_valid or not old.is_valid:
         return newer
-    if not old.is_valid:
-        return newer
+    if older.cached_at == newer.cached_at:
+        doubts = [info.suspect_since for info in (older, newer) if info.suspect_since is not None]
+        newer = newer.model_copy(update={"suspect_since": min(doubts, default=None)})
     parts = {
-        name: max((part for part in (older.parts.get(name), newer.parts.get(name)) if part), key=_asked_at)
+        name: max((part for part in (newer.parts.get(name), older.parts.get(name)) if part), key=_asked_at)
         for name in {**older.parts, **newer.parts}
     }
-    result = _completed(new, old)
-    stamps = {
-        name: parts[name].head_timestamp or stamp if name in parts else stamp
-        for name, stamp in (result.head_timestamps or {}).items()
-    }
-    if stamps:
-        result = _with(result, head_timestamps=stamps)
+    result, known = _completed(new, old), old.head_timestamps or {}
+    later = {name: known[name] for name, part in older.parts.items() if parts[name] is part and name in known}
+    if later:
+        result = _with(result, head_timestamps={**(result.head_timestamps or {}), **later})
     return newer.model_copy(update={"validation_result": result, "parts": FrozenDict(parts)})
 
 
@@ -218,21 +228,33 @@ def _doubted(
     """The valid entry as it was, to be asked about again soon; only a confirmed negative makes it a suspect."""
     since, ends = old.suspect_since, now + policy.unconfirmed_ttl
     if answer.confirmed:
-        since = now if since is None else since
+        since = now if since is None else min(since, now)
         ends = since + SECOND_OPINION_AFTER
-    untold = {name: _untold(now, policy) for name in asked if _part(old, name) is None}
+    cached_at = min(old.cached_at, now)
+    parts = {name: _prolonged(_part(old, name), now, ends) for name in asked}
     return old.model_copy(
         update={
             "suspect_since": since,
-            "ttl_seconds": ends - old.cached_at,
-            "parts": FrozenDict({**old.parts, **untold}),
+            "doubted": True,
+            "cached_at": cached_at,
+            "ttl_seconds": ends - cached_at,
+            "parts": FrozenDict({**old.parts, **parts}),
         }
     )
 
 
-def _untold(now: float, policy: Policy) -> Part:
+def _prolonged(part: Part | None, now: float, ends: float) -> Part:
+    """A timeframe that is not to be asked for again before a moment, as old as it is."""
+    known = part or Part(head_timestamp=None, asked_at=now, ttl_seconds=0.0)
+    ends = max(ends, known.asked_at + known.ttl_seconds)
+    asked_at = min(known.asked_at, now)
+    return known.model_copy(update={"asked_at": asked_at, "ttl_seconds": ends - asked_at})
+
+
+def _untold(part: Part | None, now: float, policy: Policy) -> Part:
     """A timeframe that was asked for and not answered, so that it is not asked for again at once."""
-    return Part(head_timestamp=None, asked_at=now, ttl_seconds=policy.unconfirmed_ttl)
+    stamp = part.head_timestamp if part is not None else None
+    return Part(head_timestamp=stamp, asked_at=now, ttl_seconds=policy.unconfirmed_ttl)
 
 
 def _valid(
@@ -245,7 +267,8 @@ def _valid(
     if answer.one_head_timestamp and told:
         told[ANY_TIMEFRAME] = next(iter(told.values()))
     parts = dict(old.parts) if old is not None else {}
-    parts |= {name: _untold(now, policy) for name in asked}
+    if ANY_TIMEFRAME not in told:
+        parts |= {name: _untold(parts.get(name), now, policy) for name in asked}
     for name, stamp in told.items():
         life = ttl if stamp is not None else min(ttl, policy.negative_ttl_max)
         parts[name] = Part(head_timestamp=stamp, asked_at=now, ttl_seconds=life)
@@ -323,7 +346,10 @@ def _ends_at(answer: ProviderAnswer) -> float | None:
     contract = answer.result.contract_info
     if contract is None or contract.last_trade_date is None:
         return None
-    return datetime.combine(contract.last_trade_date + timedelta(days=1), time(), UTC).timestamp()
+    try:
+        return datetime.combine(contract.last_trade_date + timedelta(days=1), time(), UTC).timestamp()
+    except OverflowError:  # there is no day after that one
+        return None
 
 
 def _jittered(ttl: float, key: str, policy: Policy) -> float:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Sequence
 from types import SimpleNamespace
 
 from .breaker import Breaker
 from .errors import ProviderError, ProviderPacingError, ProviderTimeoutError, ProviderUnavailableError
-from .models import ProviderAnswer, ValidationResult
+from .models import Provenance, ProviderAnswer, ValidationResult
 from .policy import Policy
 from .protocols import Clock, Validate
 
 log = logging.getLogger("symcache")
 
-_OUTAGE = (ProviderUnavailableError, ProviderTimeoutError, ProviderPacingError)
-"""What concerns the provider as a whole, and not the one symbol that it was asked about."""
+_OUTAGE = (ProviderUnavailableError, ProviderTimeoutError, ProviderPacingError, OSError)
+"""What concerns the provider as a whole, and not the one symbol that it was asked about.
+
+A connection refused and a timeout are an ``OSError`` where a provider does not say it in this family's words.
+"""
 
 _MOST_FAILING = 10_000
 
@@ -37,22 +41,31 @@ class ProviderCalls:
         self._clock = clock
         self._tally = tally
         self._whole = Breaker(clock, policy.retry_throttle)
+        self._lock = threading.Lock()
         self._failing: dict[str, Breaker] = {}
 
-    def trouble(self, key: str) -> Exception | None:
-        """Why the provider failed the last time, about this key or as a whole; ``None`` if it did not."""
-        failing = self._failing.get(key)
-        return self._whole.error or (failing.error if failing is not None else None)
+    def trouble(self, key: str) -> tuple[Exception | None, float | None]:
+        """Why the provider failed the last time, about this key or as a whole, and until when it is spared for that."""
+        breakers = [breaker for breaker in (self._whole, self._failing.get(key)) if breaker is not None]
+        errors = [breaker.error for breaker in breakers if breaker.error is not None]
+        spared = [until for breaker in breakers if (until := breaker.open_until()) is not None]
+        return next(iter(errors), None), max(spared, default=None)
 
     def spared(self, key: str) -> Exception | None:
         """Why the provider is better not asked about a key by someone who can do without it.
 
         ``None`` bids the caller ask; for as long as the provider fails, it is the only one in a while.
         """
-        for breaker in (self._failing.get(key), self._whole):
-            if breaker is not None and not breaker.allows():
-                return breaker.error
-        return None
+        if self._whole.open_until() is not None:
+            return self._whole.error
+        failing = self._failing.get(key)
+        if failing is not None and not failing.allows():
+            return failing.error
+        return None if self._whole.allows() else self._whole.error
+
+    def is_slow(self, error: ProviderTimeoutError) -> None:
+        """Take note that a caller has not waited for an answer; spares the provider until one comes."""
+        self._whole.failed(error)
 
     async def ask(self, key: str, spelling: str, timeframes: Sequence[str], validate: Validate) -> ProviderAnswer:
         """Ask the provider.
@@ -80,7 +93,7 @@ class ProviderCalls:
             ProviderError: It is not.
         """
         if isinstance(answer, ValidationResult):
-            answer = ProviderAnswer(answer)
+            answer = ProviderAnswer(answer, provenance=Provenance(provider=self._provider, spelling=answer.symbol))
         if not isinstance(answer, ProviderAnswer):
             raise ProviderError(
                 f"the provider gave a {type(answer).__name__}; a ValidationResult or a ProviderAnswer is expected"
@@ -111,13 +124,15 @@ class ProviderCalls:
         return call.result()
 
     def _note(self, key: str, error: Exception) -> None:
+        wait = error.retry_after if isinstance(error, ProviderError) else None
         if isinstance(error, _OUTAGE):
-            self._whole.failed(error, error.retry_after)
+            self._whole.failed(error, wait)
             return
-        breaker = self._failing.setdefault(key, Breaker(self._clock, self._policy.retry_throttle))
-        breaker.failed(error, error.retry_after if isinstance(error, ProviderError) else None)
-        if len(self._failing) > _MOST_FAILING:
-            del self._failing[next(iter(self._failing))]
+        with self._lock:
+            breaker = self._failing.setdefault(key, Breaker(self._clock, self._policy.retry_throttle))
+            if len(self._failing) > _MOST_FAILING:
+                del self._failing[next(iter(self._failing))]
+        breaker.failed(error, wait)
 
 
 def _take_note(call: asyncio.Future[ValidationResult | ProviderAnswer]) -> None:

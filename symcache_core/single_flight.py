@@ -10,6 +10,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from .errors import ClosedError
+
 T = TypeVar("T")
 
 
@@ -27,6 +29,11 @@ class _Flight(Generic[T]):
         self.task = self.loop.create_task(work())
         self.landed: Future[T] = Future()
         self.aboard = 0
+        self.goes_on = False
+
+    def is_stranded(self) -> bool:
+        """Whether its loop no longer carries it; one that stands still may never go on."""
+        return not self.loop.is_running()
 
 
 class SingleFlight(Generic[T]):
@@ -44,6 +51,7 @@ class SingleFlight(Generic[T]):
         self._patience = patience
         self._lock = threading.Lock()
         self._flights: dict[str, _Flight[T]] = {}
+        self._closed = False
 
     async def run(
         self, key: str, work: Callable[[], Coroutine[Any, Any, T]], *, soft_timeout: float | None = None
@@ -63,42 +71,50 @@ class SingleFlight(Generic[T]):
         deadline = None if soft_timeout is None else loop.time() + soft_timeout
         while True:
             flight, led = self._board(key, work)
-            keeps_seat = False
             try:
                 if not await self._landed(flight, deadline):
-                    keeps_seat = True
+                    flight.goes_on = True
                     raise SoftTimeoutError(f"no outcome within {soft_timeout} s")
                 return flight.landed.result(), led
             except _AbandonedError:
                 continue
             finally:
-                if not keeps_seat:
-                    self._leave(key, flight)
+                self._leave(key, flight)
 
     def start(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> bool:
         """Begin the work on the running loop with nobody waiting; False if it is under way already."""
-        return self._board(key, work)[1]
+        flight, led = self._board(key, work)
+        flight.goes_on = True
+        self._leave(key, flight)
+        return led
 
     def waiting(self) -> int:
         """How many callers wait at this moment, background work counted as one."""
         with self._lock:
-            return sum(flight.aboard for flight in self._flights.values())
+            return sum(flight.aboard + flight.goes_on for flight in self._flights.values())
 
-    async def drain(self, timeout: float) -> None:
-        """Wait for the flights of the running loop, and cancel what is not done in time (seconds)."""
+    async def drain(self, timeout: float, *, last: bool = False) -> None:
+        """Wait for the flights of the running loop, and cancel what is not done in time.
+
+        Args:
+            timeout: Seconds to wait.
+            last: Whether nothing may begin anew after that; who still waits for what is cancelled gets ClosedError.
+        """
         loop = asyncio.get_running_loop()
         with self._lock:
             tasks = {flight.task for flight in self._flights.values() if flight.loop is loop}
-        if tasks:
-            _done, late = await asyncio.wait(tasks, timeout=timeout)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        late = (await asyncio.wait(tasks, timeout=timeout))[1] if tasks else set()
+        self._closed = last
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
     def _board(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[_Flight[T], bool]:
         with self._lock:
+            if self._closed:
+                raise ClosedError("this symbol cache is closed")
             flight = self._flights.get(key)
-            led = flight is None or flight.loop.is_closed()
+            led = flight is None or flight.is_stranded()
             if flight is None or led:
                 flight = self._flights[key] = _Flight(work)
                 flight.task.add_done_callback(partial(self._land, key, flight))
@@ -108,7 +124,7 @@ class SingleFlight(Generic[T]):
     def _leave(self, key: str, flight: _Flight[T]) -> None:
         with self._lock:
             flight.aboard -= 1
-            if flight.aboard or flight.landed.done():
+            if flight.aboard or flight.goes_on or flight.landed.done():
                 return
             self._forget(key, flight)
         with suppress(RuntimeError):  # its loop has closed: nothing is left to cancel
@@ -138,7 +154,7 @@ class SingleFlight(Generic[T]):
 
         flight.landed.add_done_callback(wake)
         while not flight.landed.done():
-            if flight.loop.is_closed():
+            if flight.is_stranded():
                 raise _AbandonedError
             limits = [] if flight.loop is loop else [self._patience]
             if deadline is not None:

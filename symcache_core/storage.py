@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from itertools import islice
 
 from . import policy as rules
@@ -40,14 +39,17 @@ class Storage:
         self._entries = entries
         self._policy = policy
         self._clock = clock
-        self._breaker = Breaker(clock, retry)
+        # A storage that is full, or a replica, can be read all the same.
+        self._reading = Breaker(clock, retry)
+        self._writing = Breaker(clock, retry)
         self._lock = threading.Lock()
+        self._catching_up = threading.Lock()
         self._unwritten: dict[str, CachedSymbolInfo] = {}
 
     @property
     def error(self) -> Exception | None:
         """Why the storage is left alone, while it is."""
-        return self._breaker.error
+        return self._reading.error or self._writing.error
 
     @property
     def unwritten(self) -> int:
@@ -62,29 +64,31 @@ class Storage:
             known: What this process remembers, for when the storage is out of reach.
         """
         unwritten = self._unwritten.get(key)
-        if not self._breaker.allows():
+        if not self._reading.allows():
             return unwritten or known
         try:
             stored = self._entries.read(key)
         except BackendError as error:
-            self._failed(error)
+            self._failed(self._reading, error)
             return unwritten or known
-        self._works()
-        return stored if unwritten is None else rules.reconcile(stored, unwritten, self._policy)
+        self._reading.succeeded()
+        self._catch_up()
+        return stored if unwritten is None else self._reconciled(stored, unwritten)
 
     def find_many(self, keys: Sequence[str]) -> dict[str, CachedSymbolInfo]:
         """The entries under those of the keys that have one; none while the storage is out of reach."""
-        if not self._breaker.allows():
+        if not self._reading.allows():
             return {}
         try:
             found = self._entries.read_many(keys)
         except BackendError as error:
-            self._failed(error)
+            self._failed(self._reading, error)
             return {}
-        self._works()
-        for key in self._unwritten.keys() & set(keys):
-            with suppress(KeyError):  # written in between
-                found[key] = rules.reconcile(found.get(key), self._unwritten[key], self._policy)
+        self._reading.succeeded()
+        for key in keys if self._unwritten else ():
+            if (unwritten := self._unwritten.get(key)) is not None:
+                found[key] = self._reconciled(found.get(key), unwritten)
+        self._catch_up()
         return found
 
     def keep(self, key: str, merge: Merge, known: CachedSymbolInfo | None) -> CachedSymbolInfo:
@@ -95,7 +99,7 @@ class Storage:
             merge: What to make of the entry that was there.
             known: What this process remembers of it, for when the storage is out of reach.
         """
-        if self._breaker.allows():
+        if self._writing.allows():
             try:
                 return self.change(key, merge)
             except BackendError:
@@ -119,9 +123,9 @@ class Storage:
                 self._write_late(key)
             info = self._entries.change(key, merge, self._keep_until)
         except BackendError as error:
-            self._failed(error)
+            self._failed(self._writing, error)
             raise
-        self._works()
+        self._writing.succeeded()
         return info
 
     def delete(self, key: str) -> bool:
@@ -130,8 +134,9 @@ class Storage:
         Raises:
             BackendError: The storage did not do it.
         """
-        unwritten = self._unwritten.pop(key, None) is not None
-        return self._entries.delete(key) or unwritten
+        with self._lock:
+            there = self._entries.delete(key)
+            return self._unwritten.pop(key, None) is not None or there
 
     def keys(self) -> Iterator[str]:
         """The key of every entry.
@@ -152,18 +157,22 @@ class Storage:
             BackendError: The storage did not do it.
         """
         with self._lock:
-            unwritten = set(self._unwritten)
+            waiting = self._unwritten.keys() - set(self._entries.keys())
+            count = self._entries.clear() + len(waiting)
             self._unwritten.clear()
-        stored = set(self._entries.keys())
-        return self._entries.clear() + len(unwritten - stored)
+            return count
 
     def count(self) -> int:
         """How many entries there are; while the storage is out of reach, how many wait for it."""
-        try:
-            return sum(1 for _ in self.keys())
-        except BackendError as error:
-            self._failed(error)
-            return self.unwritten
+        if self._reading.allows():
+            try:
+                count = sum(1 for _ in self.keys())
+            except BackendError as error:
+                self._failed(self._reading, error)
+            else:
+                self._reading.succeeded()
+                return count
+        return self.unwritten
 
     def settle(self) -> None:
         """Write all that waits, before the end; what the storage still refuses is lost, and said to be."""
@@ -173,16 +182,21 @@ class Storage:
         except BackendError as error:
             log.warning("symbol cache loses %d validated symbols, not written: %s", self.unwritten, error)
 
-    def _works(self) -> None:
-        self._breaker.succeeded()
-        if self._unwritten:
-            with self._lock:
-                keys = list(islice(self._unwritten, _AT_ONCE))
-            try:
+    def _catch_up(self) -> None:
+        """Write some of what waits, unless another thread is at it."""
+        if not self._unwritten or not self._catching_up.acquire(blocking=False):
+            return
+        try:
+            if self._writing.allows():
+                with self._lock:
+                    keys = list(islice(self._unwritten, _AT_ONCE))
                 for key in keys:
                     self._write_late(key)
-            except BackendError as error:
-                self._failed(error)
+                self._writing.succeeded()
+        except BackendError as error:
+            self._failed(self._writing, error)
+        finally:
+            self._catching_up.release()
 
     def _write_late(self, key: str) -> None:
         with self._lock:
@@ -190,13 +204,18 @@ class Storage:
             if late is None:
                 return
 
-            self._entries.change(key, lambda stored: rules.reconcile(stored, late, self._policy), self._keep_until)
+            self._entries.change(key, lambda stored: self._reconciled(stored, late), self._keep_until)
             del self._unwritten[key]
+
+    def _reconciled(self, stored: CachedSymbolInfo | None, late: CachedSymbolInfo) -> CachedSymbolInfo:
+        return rules.reconcile(stored, late, self._clock(), self._policy)
 
     def _keep_until(self, info: CachedSymbolInfo) -> float:
         # The storage goes by the machine's clock, whatever clock decides freshness here.
         return time.time() + rules.keep_until(info, self._policy) - self._clock()
 
-    def _failed(self, error: BackendError) -> None:
-        if self._breaker.failed(error):
+    def _failed(self, breaker: Breaker, error: BackendError) -> None:
+        was_well = self.error is None
+        breaker.failed(error)
+        if was_well:
             log.warning("symbol cache works without its storage: %s", error)

@@ -96,7 +96,9 @@ class Instrument:
 
     def unqualified(self) -> Self:
         """The same symbol as the provider makes of it without being told more; a currency pair is told by its two."""
-        return self if self.asset_type == "CASH" else type(self)(self.symbol)
+        if self.asset_type == "CASH":
+            return type(self)(self.symbol, "CASH", "", self.currency)
+        return type(self)(self.symbol)
 
     @property
     def is_qualified(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from types import SimpleNamespace
 
@@ -49,12 +48,11 @@ class SharedCounters:
         self._clock = clock
         self._flushed = Counters()
         self._lock = threading.Lock()
-        self._pid = os.getpid()
-        self._due = clock() + FLUSH_EVERY
+        self._looked_at = clock()
 
     def is_due(self) -> bool:
         """Whether counts have waited long enough to be stored."""
-        return self._clock() >= self._due
+        return not 0 <= self._clock() - self._looked_at < FLUSH_EVERY  # nor if the clock was set back
 
     def flush(self, counters: Counters) -> None:
         """Add what has been counted since the last time to the stored sums.
@@ -65,14 +63,11 @@ class SharedCounters:
         Raises:
             BackendError: They could not be stored; the next flush includes them.
         """
-        if self._pid != os.getpid():
-            # A forked child begins with its parent's counts, which are the parent's to store.
-            self._pid, self._lock, self._flushed = os.getpid(), threading.Lock(), counters
         with self._lock:
             self._add(counters)
 
     def _add(self, counters: Counters) -> None:
-        self._due = self._clock() + FLUSH_EVERY
+        self._looked_at = self._clock()
         news = _difference(counters, self._flushed)
         if not any(news.model_dump(exclude={"hit_ratio"}).values()):
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .errors import BackendError
 from .protocols import CanBeWatched, CanSeeOthers, StorageBackend
@@ -15,6 +15,18 @@ class Word(Protocol):
     def __getitem__(self, index: int, /) -> int | None:
         """The item; only the first one means anything."""
         ...
+
+
+class Sight(NamedTuple):
+    """What was seen at one moment: a word, the number that stood in it, and the storage's generation."""
+
+    word: Word | None
+    seen: int | None
+    generation: int | None
+
+    def is_current(self) -> bool:
+        """Whether nobody has written since, as far as a look at memory can tell."""
+        return self.word is None or self.word[0] == self.seen
 
 
 class Watch:
@@ -43,9 +55,15 @@ class Watch:
                 self._last = self._seeing.generation()
         return self._last
 
-    def word(self) -> Word | None:
-        """Something whose first item changes when anyone writes; ``None`` where nothing can be seen."""
+    def look(self) -> Sight:
+        """Take note of how things are; what is read afterwards is at least as new."""
         if self._seeing is None:
-            return None
+            return _NOTHING
         word = None if self._watched is None else self._watched.word()
-        return self if word is None else word
+        # In this order: a write in between shows in the one or the other.
+        seen = None if word is None else word[0]
+        generation = self.generation()
+        return Sight(self, generation, generation) if word is None else Sight(word, seen, generation)
+
+
+_NOTHING = Sight(None, None, None)

@@ -13,11 +13,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from symcache_core.errors import BackendUnavailableError, ClosedError
+from symcache_core.forks import ForkGuard
 
 from ..file_lease import FileLease, try_lease
 from ..shared_word import SharedWord
@@ -54,8 +55,7 @@ class JsonFileBackend:
         self._generation = 0
         self._cells: Sequence[int] | memoryview[int] = [-1]
         self._known: int | None = None
-        with self._mapped():
-            self._open()
+        self._forks = ForkGuard(self._open)
 
     def read(self, key: str) -> bytes | None:
         """The entry under a key."""
@@ -155,16 +155,18 @@ class JsonFileBackend:
         if self._closed:
             return
         try:
-            self._alone(self._compact_at_the_end)
+            with suppress(ClosedError):  # another thread was faster
+                self._alone(self._compact_at_the_end)
         finally:
             with self._mutex:
-                self._closed = True
-                self._release()
+                if not self._closed:
+                    self._closed = True
+                    self._release()
 
     def _open(self) -> None:
-        self._pid = os.getpid()
         self._mutex = threading.Lock()
-        self._open_files()
+        with self._mapped():
+            self._open_files()
 
     def _open_files(self) -> None:
         """Open the files, and only then part with what was open before."""
@@ -231,11 +233,7 @@ class JsonFileBackend:
 
     def _entered(self) -> threading.Lock:
         """The mutex of an open store, to hold while using it."""
-        if self._pid != os.getpid():
-            # The locks of the descriptors are shared with the parent, and the mutex may be held by a thread that is
-            # not here.
-            with self._mapped():
-                self._open()
+        self._forks.check()
         return self._mutex
 
     def _check_open(self) -> None:

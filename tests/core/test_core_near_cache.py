@@ -2,8 +2,10 @@
 
 from symcache_core.models import CachedSymbolInfo, ValidationResult
 from symcache_core.near_cache import NearCache
+from symcache_core.watch import Sight
 
 NOW = 1793000000.0
+UNSEEN = Sight(None, None, None)
 
 
 def info(symbol="AAPL"):
@@ -12,20 +14,36 @@ def info(symbol="AAPL"):
 
 
 def keep(near, key="key", spelling="AAPL", ticket=None):
-    near.keep(key, spelling, info(), now=NOW, generation=7, ticket=near.ticket() if ticket is None else ticket)
+    near.keep(key, spelling, info(), now=NOW, sight=UNSEEN, ticket=near.ticket() if ticket is None else ticket)
 
 
 def test_an_entry_is_trusted_for_its_age_and_no_longer():
     near = NearCache(10, 5.0)
     keep(near)
-    assert near.slots["AAPL"].hit((), [3]) == (NOW - 60, NOW + 5.0, [3], 3, info())
-    assert near.slots["AAPL"].hit(("1d",), [3])[1] == 0.0, "it knows nothing of that timeframe"
+    assert near.slots["AAPL"].hit(()) == (NOW - 60, NOW + 5.0, None, None, info())
+    assert near.slots["AAPL"].hit(("1d",))[1] == 0.0, "it knows nothing of that timeframe"
+
+
+def test_an_entry_is_not_trusted_when_the_clock_was_set_back_since_it_was_read():
+    near = NearCache(10, 5.0)
+    near.keep("key", "AAPL", info(), now=NOW + 3000, sight=UNSEEN, ticket=near.ticket())
+    slot = near.slots["AAPL"]
+    assert slot.hit(())[:2] == (NOW + 2940, NOW + 3005)
+    assert [slot.is_trusted(NOW + passed) for passed in (0, 2940, 3004, 3005)] == [False, True, True, False]
+
+
+def test_an_entry_is_current_while_nobody_writes():
+    near, word = NearCache(10, 5.0), [3]
+    near.keep("key", "AAPL", info(), now=NOW, sight=Sight(word, 3, 1), ticket=near.ticket())
+    assert near.slots["AAPL"].sight.is_current()
+    word[0] = 4
+    assert not near.slots["AAPL"].sight.is_current()
 
 
 def test_an_entry_is_not_trusted_past_its_life():
     near = NearCache(10, 10_000.0)
     keep(near)
-    assert near.slots["AAPL"].hit((), [3])[1] == NOW + 3600.0
+    assert near.slots["AAPL"].hit(())[1] == NOW + 3600.0
 
 
 def test_what_was_read_before_a_write_is_not_kept():
@@ -42,7 +60,7 @@ def test_what_is_found_out_of_a_slot_after_it_was_dropped_reaches_nobody():
         keep(near)
         held = near.slots["AAPL"]
         drop()
-        held.hits[()] = held.hit((), [3])
+        held.hits[()] = held.hit(())
         assert near.slots == {}
 
 

@@ -175,7 +175,7 @@ def test_when_the_carrying_loop_ends_a_waiter_leads_anew(orderly):
         flights.start("key", work)
         await settle()
         thread.start()
-        while flights._flights["key"].aboard < 2:
+        while flights.waiting() < 2:
             await asyncio.sleep(0.001)
         boarded.set()
 
