@@ -94,7 +94,7 @@ class SymcacheSettings(BaseSettings):
     soft_timeout: Duration = Field(
         2, description="how long a lookup waits for the provider when a stale answer is there"
     )
-    timeout: Duration = Field(60, gt=0, description="how long a lookup waits for the provider")
+    timeout: Duration = Field(60, gt=0, description="how long one call to the provider may take")
     storage_retry: Duration = Field(5, description="how long a failed storage is left alone")
     jitter: float = Field(
         0.05, ge=0, lt=1, description="how much a life is shortened at most, so that not all end at once"

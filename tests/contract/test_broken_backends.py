@@ -7,6 +7,9 @@ from reference_backends import MemoryStore, SqliteStore, name_of
 from symcache_core.cli.promises import FAILED, SKIPPED, try_promises
 from symcache_core.testing import BackendContract
 
+# They stand on backends of their own: once for each Python is enough.
+backend = "memory"
+
 
 @pytest.fixture
 def tried(tmp_path):
