@@ -187,7 +187,8 @@ class CacheMachine(RuleBasedStateMachine):
             plugged(self.open_backend(), self.world),
             name="plugged",
             provider="ib",
-            policy=Policy(jitter=0.0),
+            # Time that passes in earnest, on a machine that is busy, must not decide anything.
+            policy=Policy(jitter=0.0, soft_timeout=300.0, timeout=600.0),
             clock=self.world.clock,
             near_cache_size=100,
             near_cache_age=5.0,
