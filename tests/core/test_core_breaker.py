@@ -15,11 +15,6 @@ DOWN = ConnectionError("down")
 
 
 @pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
 def breaker(clock):
     return Breaker(clock, WAIT)
 

@@ -65,11 +65,6 @@ def backend(tmp_path):
 
 
 @pytest.fixture
-def provider():
-    return Provider()
-
-
-@pytest.fixture
 def cache(backend):
     policy = Policy(jitter=0.0)
     settings = {"near_cache_size": 10_000, "near_cache_age": 5.0, "policy": policy, "clock": Clock()}

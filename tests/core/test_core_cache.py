@@ -10,17 +10,7 @@ from symcache_core.errors import BackendUnavailableError, ProviderError, Provide
 from symcache_core.models import Outcome, ValidationResult
 from symcache_core.policy import Policy
 from symcache_core.registry import Registry
-from symcache_core.testing.symbol_cache_contract import DAY, Clock, Provider, verdict
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def provider():
-    return Provider()
+from symcache_core.testing.symbol_cache_contract import DAY, verdict
 
 
 class FailingBackend:

@@ -16,22 +16,12 @@ from symcache_core.models import Provenance, ProviderAnswer
 from symcache_core.policy import Policy
 from symcache_core.provider_calls import ProviderCalls
 from symcache_core.telemetry import new_tally
-from symcache_core.testing.symbol_cache_contract import Clock, Provider, verdict
+from symcache_core.testing.symbol_cache_contract import verdict
 
 OUTAGES = [ProviderUnavailableError, ProviderTimeoutError, ProviderPacingError, ConnectionRefusedError, TimeoutError]
 OF_ONE_SYMBOL = [ProviderError, ProviderPermissionError, ZeroDivisionError]
 NONE = (None, None)
 """No trouble, and no time until when to spare the provider."""
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def provider():
-    return Provider()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from symcache_core.models import ProviderAnswer, ValidationResult
 from symcache_core.policy import Policy
 from symcache_core.registry import Registry
 from symcache_core.storage import Storage
-from symcache_core.testing.symbol_cache_contract import HEAD, Clock, Provider, verdict
+from symcache_core.testing.symbol_cache_contract import HEAD, Provider, verdict
 
 KEY = "ib||AAPL||"
 EXACT = Policy(jitter=0.0)
@@ -66,11 +66,6 @@ class Faulty:
         if self.error is not None:
             raise self.error
         return self._backend
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture

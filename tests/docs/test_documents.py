@@ -53,7 +53,7 @@ def test_every_setting_and_option_is_documented():
 def test_every_rule_of_a_lookup_names_its_setting_with_its_default_and_a_test_that_exists():
     tests = {
         name
-        for folder in (ROOT / "tests", ROOT / "symcache_core" / "testing")
+        for folder in (ROOT / "tests", Path(symcache_core.__file__).parent / "testing")
         for path in folder.rglob("*.py")
         for name in re.findall(r"def (test_\w+)", path.read_text())
     }

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -174,8 +174,10 @@ class LostFolder:
     @contextmanager
     def away(self):
         """Put a file in its place, and take that away."""
-        shutil.rmtree(self._folder)
-        self._folder.write_text("in the way")
+        while not self._folder.is_file():
+            shutil.rmtree(self._folder, ignore_errors=True)
+            with suppress(IsADirectoryError):  # who writes was faster, and has made it anew
+                self._folder.write_text("in the way")
         yield
         self._folder.unlink()
 
