@@ -21,6 +21,7 @@ from .symbols import Instrument
 SCHEMA_VERSION = 1
 
 _ENTRY = TypeAdapter(CachedSymbolInfo)
+_to_json = _ENTRY.serializer.to_json  # dump_json takes a tenth longer
 _LINE = re.compile(rb'\{"v":(\d{1,9}),"sum":"([0-9a-f]{8})","entry":(.*)\}', re.DOTALL)
 _UNVERSIONED_PROVIDER = "ib"
 _UNVERSIONED_NEGATIVE_TTL = 300.0
@@ -28,7 +29,7 @@ _UNVERSIONED_NEGATIVE_TTL = 300.0
 
 def encode(key: str, info: CachedSymbolInfo) -> bytes:
     """Write an entry as the line that is stored under a key."""
-    body = _ENTRY.dump_json(info)
+    body = _to_json(info)
     return b'{"v":%d,"sum":"%08x","entry":%b}' % (SCHEMA_VERSION, _checksum(key, SCHEMA_VERSION, body), body)
 
 

@@ -14,6 +14,7 @@ An entry's own text is embedded byte for byte and never interpreted.
 from __future__ import annotations
 
 import json
+import math
 import re
 import zlib
 from collections.abc import Iterable
@@ -68,12 +69,12 @@ def dump(name: bytes, entry: bytes, keep_until: float) -> bytes:
     """
     if b"\n" in entry:
         raise ValueError("an entry is one line")
-    return _member(name, b'"entry":' + entry, min(max(float(keep_until), 0.0), FOREVER))
+    return _member(name, b'"entry":' + entry, math.ceil(min(max(keep_until, 0.0), FOREVER)))
 
 
 def dump_gone(name: bytes) -> bytes:
     """The member of a JSON object that says that a name has no entry any more."""
-    return _member(name, _GONE, 0.0)
+    return _member(name, _GONE, 0)
 
 
 def says_gone(name: bytes, member: bytes) -> bool:
@@ -110,8 +111,8 @@ def dump_snapshot(members: Iterable[bytes]) -> Iterable[bytes]:
     yield b"\n" + FOOTER + b"\n"
 
 
-def _member(name: bytes, content: bytes, keep_until: float) -> bytes:
-    until = repr(keep_until).encode()
+def _member(name: bytes, content: bytes, keep_until: int) -> bytes:
+    until = b"%d" % keep_until
     return b'%b:{"until":%b,"sum":"%08x",%b}' % (name, until, _checksum(name, until, content), content)
 
 
