@@ -353,6 +353,8 @@ class PolicyCache:
 
     def _read_ahead(self, symbols: Sequence[str]) -> None:
         self._check_open()
+        if not self._near_cache_size:
+            return
         spellings: dict[str, str] = {}
         for symbol in symbols:
             if symbol not in self._near.slots:
@@ -360,8 +362,6 @@ class PolicyCache:
                     spellings[Instrument.parse(symbol).key(self._provider)] = symbol
                 except InvalidSymbolError:
                     continue  # its own lookup says so
-        if not self._near_cache_size:
-            return
         ticket, sight, now = self._near.ticket(), self._watched.look(), self._clock()
         for key, info in self._storage.find_many(list(spellings)).items():
             if info.validation_result.is_valid:
