@@ -1,41 +1,52 @@
-"""Bars on disk: one Parquet file for each provider, timeframe and instrument."""
+"""Bars on disk: a folder for each provider, timeframe and instrument, with a Parquet file for each period."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import logging
 import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
-from ..errors import BackendUnavailableError, CorruptStoreError, NewerSchemaError
+from ..errors import CorruptStoreError
 from ..symbols import Instrument
-from .bars import COLUMNS, INDEX, empty_bars, frame_of, merge
+from .bar_files import BarFiles, Claim, rename
+from .bar_partition import Origin, Partition, common_adjustment, encode, read_partition, read_unpartitioned
+from .bar_rows import Rows, period_of
+from .bars import ADJUSTMENT, COLUMNS, frame_of, index_of, stamps_of
+from .timeframes import timeframe_of
 
 log = logging.getLogger("symcache")
 
-_VERSION = 1
-_FIELDS = pa.schema(
-    [pa.field(INDEX, pa.timestamp("ns", tz="UTC")), *(pa.field(column, pa.float64()) for column in COLUMNS)]
-)
-_LOCK_TIMEOUT = 30.0
-_LONGEST_NAME = 200
-_DEVICE = re.compile(r"CON|PRN|AUX|NUL|(COM|LPT)[0-9]")
+# What nanoseconds since 1970 can tell, in whole years.
+_EARLIEST = datetime(1678, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2262, 1, 1, tzinfo=UTC)
+_NOTHING = Rows.of_none(np.empty(0, "datetime64[ns]"), np.datetime64("NaT"))
+_NO_STAMPS = pd.DatetimeIndex([], tz="UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalBars:
+    """What is at hand.
+
+    Args:
+        bars: Conforming; ``attrs`` says how they are adjusted, if anybody does: ``mixed`` if not all alike.
+        empty: Of stamps without a bar, when the provider said that it has none (both UTC).
+    """
+
+    bars: pd.DataFrame
+    empty: pd.Series
 
 
 class BarStore:
     """The bars of one provider, below a folder; threads and processes may share it.
 
-    The provider's name is in the path and in every file, so that one provider's bars never pass for another's.
+    The provider's name is in the path and in every file, so that one provider's bars never pass for another's. A file
+    that cannot be understood is set aside, with a warning, and counts as none. Timeframes go by their names.
 
     Args:
         root: The folder; it is made when there is something to write.
@@ -46,132 +57,141 @@ class BarStore:
         self.provider = provider
         self._root = root
 
-    def path(self, symbol: str, timeframe: str) -> Path:
+    def folder(self, symbol: str, timeframe: str) -> Path:
         """Where the bars of an instrument are, however its symbol is written."""
-        return self._root / self.provider / timeframe / f"{file_name(_canonical(symbol))}.parquet"
+        return self._at(symbol, timeframe)[1].folder
 
-    def read(self, symbol: str, timeframe: str) -> pd.DataFrame:
-        """The bars at hand; a file that cannot be understood is set aside, with a warning, and counts as none.
+    def read(
+        self, symbol: str, timeframe: str, start: datetime | None = None, end: datetime | None = None
+    ) -> LocalBars:
+        """The bars at hand, from files that others may be adding to.
 
-        Raises:
-            BackendUnavailableError: The file cannot be opened.
-            NewerSchemaError: A newer symcache wrote the file.
-        """
-        path = self.path(symbol, timeframe)
-        try:
-            return self._read(path, symbol, timeframe)
-        except CorruptStoreError:
-            with _locked(path):
-                return self._read_or_set_aside(path, symbol, timeframe)
-
-    def merge(self, symbol: str, timeframe: str, bars: pd.DataFrame) -> pd.DataFrame:
-        """Add conforming bars to those at hand; on the same stamp, the added one wins.
-
-        Returns:
-            All bars that are now at hand; they are on disk.
+        Args:
+            symbol: Whose bars.
+            timeframe: Their length.
+            start: The first stamp wanted (UTC).
+            end: The last stamp wanted, included (UTC).
 
         Raises:
-            BackendUnavailableError: The file cannot be written, or somebody else keeps it locked.
-            NewerSchemaError: A newer symcache wrote the file.
+            BackendUnavailableError: The files cannot be read.
+            ConfigurationError: There is no such timeframe.
+            NewerSchemaError: A newer symcache wrote one of them.
         """
-        path = self.path(symbol, timeframe)
-        with _locked(path):
-            merged = merge(self._read_or_set_aside(path, symbol, timeframe), bars)
-            _replace(path, self._encode(merged, symbol, timeframe))
-        return merged
+        origin, files = self._at(symbol, timeframe)
+        if os.path.exists(files.unpartitioned):
+            with files.locked():
+                _adopt(origin, files)
+        first, last = _moment(start or _EARLIEST), _moment(end or _LATEST)
+        earliest, latest = period_of(first, timeframe), period_of(last, timeframe)
+        wanted = [files.path(period) for period in files.periods() if earliest <= period <= latest]
+        found = [partition for path in wanted if (partition := _read(path, origin, files)) is not None]
+        inside = [Partition(partition.rows.between(first, last), partition.adjustment) for partition in found]
+        return _local_bars(inside)
 
-    def _read_or_set_aside(self, path: Path, symbol: str, timeframe: str) -> pd.DataFrame:
-        try:
-            return self._read(path, symbol, timeframe)
-        except CorruptStoreError as error:
-            aside = path.with_name(f"{path.name}.corrupt")
-            os.replace(path, aside)
-            log.warning("%s; it is set aside as %s and its bars are fetched again", error, aside.name)
-            return empty_bars()
+    def merge(
+        self,
+        symbol: str,
+        timeframe: str,
+        bars: pd.DataFrame,
+        *,
+        empty: pd.DatetimeIndex = _NO_STAMPS,
+        asked: datetime,
+    ) -> None:
+        """Add what the provider said to what is at hand; it is on disk when this returns.
 
-    def _read(self, path: Path, symbol: str, timeframe: str) -> pd.DataFrame:
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return empty_bars()
-        except OSError as error:
-            raise BackendUnavailableError(f"bar file {path} cannot be read: {error.strerror or error}") from None
-        try:
-            table = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise CorruptStoreError(f"bar file {path} is damaged: {error}") from None
-        self._check(path, table.schema, self._metadata(symbol, timeframe))
-        return frame_of(table.column(INDEX).to_numpy(), {column: table.column(column).to_numpy() for column in COLUMNS})
+        The last bar of a stamp wins, and no stamp loses its bar. A crash leaves whole files, the earlier ones new.
 
-    def _check(self, path: Path, schema: pa.Schema, expected: dict[bytes, bytes]) -> None:
-        found = schema.metadata or {}
-        version = found.get(b"symcache.version", b"")
-        if version.isdigit() and int(version) > _VERSION:
-            raise NewerSchemaError(f"bar file {path} was written by a newer symcache: upgrade, or move the file away")
-        for name, value in expected.items():
-            if found.get(name) != value:
-                raise CorruptStoreError(f"bar file {path} does not hold what its place says: {name.decode()} differs")
-        if not schema.equals(_FIELDS):
-            raise CorruptStoreError(f"bar file {path} has other columns than bars have")
+        Args:
+            symbol: Whose bars.
+            timeframe: Their length.
+            bars: Conforming.
+            empty: The stamps (UTC) of which the provider has no bar.
+            asked: When it said so (UTC).
 
-    def _metadata(self, symbol: str, timeframe: str) -> dict[bytes, bytes]:
-        return {
-            b"symcache.version": str(_VERSION).encode(),
-            b"symcache.provider": self.provider.encode(),
-            b"symcache.symbol": _canonical(symbol).encode(),
-            b"symcache.timeframe": timeframe.encode(),
-        }
+        Raises:
+            BackendUnavailableError: The files cannot be written, or somebody else keeps them locked.
+            ConfigurationError: There is no such timeframe.
+            NewerSchemaError: A newer symcache wrote one of them.
+            ValueError: The bars do not conform.
+        """
+        origin, files = self._at(symbol, timeframe)
+        rows = _rows(bars, empty, _moment(asked))
+        if fault := rows.fault():
+            raise ValueError(f"{symbol} {timeframe}: these bars cannot be stored, {fault}")
+        if len(rows):
+            with files.locked():
+                _adopt(origin, files)
+                _add(origin, files, Partition(rows, str(bars.attrs.get(ADJUSTMENT, ""))), asked)
 
-    def _encode(self, bars: pd.DataFrame, symbol: str, timeframe: str) -> bytes:
-        schema = _FIELDS.with_metadata(self._metadata(symbol, timeframe))
-        columns = [pa.array(bars.index), *(pa.array(bars[column]) for column in COLUMNS)]
-        buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_arrays(columns, schema=schema), buffer, write_page_checksum=True)
-        return buffer.getvalue()
+    def claim(self, symbol: str, timeframe: str) -> Claim | None:
+        """Become the one that fetches these bars, or ``None`` at once if someone is.
 
+        It holds across threads and processes, and ends when its holder dies.
 
-def file_name(symbol: str) -> str:
-    """A name for a symbol's file that any file system takes and no other symbol shares, even where case is ignored.
+        Raises:
+            BackendUnavailableError: The folder cannot be written.
+        """
+        return self._at(symbol, timeframe)[1].claim()
 
-    Args:
-        symbol: Canonical, hence upper-case.
-    """
-    escaped = quote(symbol, safe="").replace(".", "%2E")
-    if _DEVICE.fullmatch(escaped):
-        escaped = f"%{ord(escaped[0]):02X}{escaped[1:]}"
-    if len(escaped) <= _LONGEST_NAME:
-        return escaped
-    # quote() never leaves a "=", so no symbol short enough to be kept whole can look like this.
-    return f"{escaped[:150]}={hashlib.sha256(symbol.encode()).hexdigest()[:32]}"
+    def _at(self, symbol: str, timeframe: str) -> tuple[Origin, BarFiles]:
+        canonical = str(Instrument.parse(symbol))
+        parent = self._root / self.provider / timeframe_of(timeframe).name
+        return Origin(self.provider, canonical, timeframe), BarFiles(parent, canonical)
 
 
-def _canonical(symbol: str) -> str:
-    return str(Instrument.parse(symbol))
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _read(path: Path, origin: Origin, files: BarFiles) -> Partition | None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f"{path.name}.lock"), timeout=_LOCK_TIMEOUT, mode=0o600):
-            yield
-    except Timeout:
-        raise BackendUnavailableError(f"bar file {path} has been locked by someone for {_LOCK_TIMEOUT:g} s") from None
-    except OSError as error:
-        raise BackendUnavailableError(f"bar file {path} cannot be written: {error.strerror or error}") from None
+        return read_partition(path, origin)
+    except CorruptStoreError:
+        with files.locked():
+            return _read_or_set_aside(read_partition, path, origin)
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Put a file in its place in one step; the caller holds the lock, so one temporary name is enough."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
+def _read_or_set_aside(
+    reader: Callable[[Path, Origin], Partition | None], path: Path, origin: Origin
+) -> Partition | None:
+    """What a file holds; the caller has the lock, so that no file is judged that somebody has just mended."""
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        return reader(path, origin)
+    except CorruptStoreError as error:
+        aside = rename(path, "corrupt")
+        log.warning("%s; it is set aside as %s and its bars are fetched again", error, aside.name)
+        return None
+
+
+def _adopt(origin: Origin, files: BarFiles) -> None:
+    """Take over what an earlier symcache stored, if it did; the caller has the lock."""
+    everything = _read_or_set_aside(read_unpartitioned, files.unpartitioned, origin)
+    if everything is not None:
+        written = datetime.fromtimestamp(files.unpartitioned.stat().st_mtime, UTC)
+        _add(origin, files, everything, written)
+        rename(files.unpartitioned, "bak")
+
+
+def _add(origin: Origin, files: BarFiles, newer: Partition, asked: datetime) -> None:
+    for period, rows in newer.rows.by_period(origin.timeframe):
+        path, part = files.path(period), Partition(rows, newer.adjustment)
+        older = _read_or_set_aside(read_partition, path, origin)
+        files.replace(path, encode(origin, part if older is None else older.updated(part), asked))
+
+
+def _rows(bars: pd.DataFrame, empty: pd.DatetimeIndex, asked: np.datetime64) -> Rows:
+    columns = [bars[column].to_numpy("float64") for column in COLUMNS]
+    given = Rows.of_bars(stamps_of(pd.DatetimeIndex(bars.index)), columns)
+    return given.updated(Rows.of_none(stamps_of(empty), asked))
+
+
+def _local_bars(partitions: Sequence[Partition]) -> LocalBars:
+    rows = Rows.join([_NOTHING, *(partition.rows for partition in partitions)])
+    has_bar = rows.has_bar
+    bars, empty = (rows, rows[:0]) if has_bar.all() else (rows[has_bar], rows[~has_bar])
+    frame = frame_of(bars.stamps, bars.columns)
+    if adjustment := common_adjustment(partitions):
+        frame.attrs[ADJUSTMENT] = adjustment
+    return LocalBars(frame, pd.Series(index_of(empty.asked), index=index_of(empty.stamps), name="asked"))
+
+
+def _moment(time: datetime) -> np.datetime64:
+    """A time as a stamp, or the nearest one that can be a stamp."""
+    utc = min(max(time, _EARLIEST), _LATEST).astimezone(UTC)
+    return np.datetime64(utc.replace(tzinfo=None), "ns")
