@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from .errors import ProviderError
 from .models import CachedSymbolInfo, CacheStats, Lookup, ProviderAnswer, ValidationResult
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ class SymbolCache(Protocol):
 
     def get(self, symbol: str, timeframes: Iterable[str] = ()) -> CachedSymbolInfo | None:
         """The entry of a symbol if it is fresh and knows every given timeframe, else ``None``."""
+        ...
+
+    def peek(self, symbol: str) -> CachedSymbolInfo | None:
+        """Whatever is known of a symbol, over or not; counts as no lookup."""
         ...
 
     def store(self, symbol: str, answer: ValidationResult | ProviderAnswer) -> CachedSymbolInfo:
@@ -231,4 +236,19 @@ class CanClose(Protocol):
 
     async def aclose(self) -> None:
         """Let go of it, on the event loop that used it."""
+        ...
+
+
+@runtime_checkable
+class CanValidateMany(Protocol):
+    """A provider for which many symbols cost little more than one."""
+
+    async def validate_many(
+        self, symbols: Sequence[str], timeframes: Sequence[str]
+    ) -> Mapping[str, ProviderAnswer | ProviderError]:
+        """Ask about many symbols.
+
+        Returns:
+            For each symbol, as it was asked, its answer, or the error that kept it from one.
+        """
         ...

@@ -16,6 +16,7 @@ from .service import HostService
 from .wire import (
     VERSION,
     About,
+    BatchAnswer,
     DetailedHealth,
     HeadTimestampAnswer,
     Health,
@@ -23,6 +24,7 @@ from .wire import (
     HistoricalRequest,
     Symbol,
     Timeframe,
+    ValidateBatchRequest,
     ValidateRequest,
     VerdictAnswer,
 )
@@ -62,6 +64,10 @@ def _data_routes(service: HostService) -> APIRouter:
     @router.post("/validate")
     async def validate(request: ValidateRequest) -> VerdictAnswer:
         return await service.validate(request.symbol, request.timeframes or ())
+
+    @router.post("/validate-batch")
+    async def validate_batch(request: ValidateBatchRequest) -> BatchAnswer:
+        return await service.validate_many(request.symbols, request.timeframes or ())
 
     @router.get("/symbol-info/{symbol:path}")
     async def symbol_info(symbol: Symbol) -> VerdictAnswer:

@@ -11,12 +11,12 @@ import threading
 
 import uvicorn
 
-from symcache_core import SymbolCache, SymcacheSettings, open_symbol_cache
+from symcache_core import SymcacheSettings, open_symbol_cache
 from symcache_core.errors import ConfigurationError
 
 from .app import create_app
 from .replay import ReplayGateway
-from .service import HostService
+from .service import BatchCache, HostService
 from .settings import HostSettings
 
 CACHE_FILE = "symbol_discovery_cache.json"
@@ -69,7 +69,7 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _open_cache(settings: HostSettings, provider: str) -> SymbolCache:
+def _open_cache(settings: HostSettings, provider: str) -> BatchCache:
     path = settings.data_dir.expanduser().absolute() / CACHE_FILE
     return open_symbol_cache(
         SymcacheSettings(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
-from symcache_core import CachedSymbolInfo, Lookup, SymbolCache
+from symcache_core import CachedSymbolInfo, Lookup, ProviderAnswer, SymbolCache, SymbolLookup
 from symcache_core.errors import (
     InvalidSymbolError,
     ProviderError,
@@ -22,6 +23,7 @@ from symcache_core.errors import (
 from .gateway import Bar, Gateway
 from .wire import (
     About,
+    BatchAnswer,
     Calls,
     DetailedHealth,
     ErrorKind,
@@ -33,6 +35,26 @@ from .wire import (
     VerdictAnswer,
 )
 
+AT_ONCE = 32
+"""How many symbols of one batch are asked of the gateway at the same time."""
+
+log = logging.getLogger("symcache")
+
+
+class BatchCache(SymbolCache, Protocol):
+    """A symbol cache in which many symbols can be looked up at once."""
+
+    def get_or_validate_many(
+        self,
+        symbols: Iterable[str],
+        timeframes: Iterable[str],
+        validate: Callable[[str, Sequence[str]], Awaitable[ProviderAnswer]],
+        *,
+        concurrency: int,
+    ) -> AsyncIterator[SymbolLookup]:
+        """Each symbol's answer, or error, as soon as it is there."""
+        ...
+
 
 class HostService:
     """One gateway, and the cache in front of it.
@@ -42,7 +64,7 @@ class HostService:
         cache: What it said so far; closed with the service.
     """
 
-    def __init__(self, gateway: Gateway, cache: SymbolCache) -> None:
+    def __init__(self, gateway: Gateway, cache: BatchCache) -> None:
         self.requests = 0
         self._gateway = gateway
         self._cache = cache
@@ -54,17 +76,18 @@ class HostService:
             lookup = await self._look_up(symbol, timeframes)
         except SymcacheError as error:
             return VerdictAnswer(**self._failure(error))
-        verdict, confirmed = lookup.result, lookup.info.confirmed
-        return VerdictAnswer(
-            provenance=self._origin,
-            is_valid=verdict.is_valid,
-            error_message=verdict.error_message,
-            error_kind=None if verdict.is_valid or not confirmed else "permanent",
-            suggested_symbol=verdict.suggested_symbol,
-            confirmed=confirmed,
-            contract_info=_contract(lookup.info),
-            head_timestamps=_heads(lookup, timeframes),
+        return self._verdict(lookup, timeframes)
+
+    async def validate_many(self, symbols: Iterable[str], timeframes: Sequence[str]) -> BatchAnswer:
+        """The verdict on each of many symbols; what keeps one from it is that one's own failure."""
+        found = self._cache.get_or_validate_many(
+            dict.fromkeys(symbols), timeframes, self._gateway.validate, concurrency=AT_ONCE
         )
+        try:
+            results = {each.symbol: self._result(each, timeframes) async for each in found}
+        except SymcacheError as error:
+            return BatchAnswer(**self._failure(error))
+        return BatchAnswer(provenance=self._origin, results=results)
 
     async def head_timestamp(self, symbol: str, timeframe: str) -> HeadTimestampAnswer:
         """Since when a timeframe has data, from the cache or the gateway."""
@@ -120,7 +143,28 @@ class HostService:
     async def _look_up(self, symbol: str, timeframes: Sequence[str]) -> Lookup:
         return await self._cache.get_or_validate(symbol, timeframes, self._gateway.validate)
 
-    def _failure(self, error: SymcacheError) -> dict[str, Any]:
+    def _result(self, found: SymbolLookup, timeframes: Sequence[str]) -> VerdictAnswer:
+        if found.lookup is not None:
+            return self._verdict(found.lookup, timeframes)
+        assert found.error is not None, "there is a lookup or an error"
+        if not isinstance(found.error, SymcacheError):
+            log.error("%s cannot be validated", found.symbol, exc_info=found.error)
+        return VerdictAnswer(**self._failure(found.error))
+
+    def _verdict(self, lookup: Lookup, timeframes: Sequence[str]) -> VerdictAnswer:
+        verdict, confirmed = lookup.result, lookup.info.confirmed
+        return VerdictAnswer(
+            provenance=self._origin,
+            is_valid=verdict.is_valid,
+            error_message=verdict.error_message,
+            error_kind=None if verdict.is_valid or not confirmed else "permanent",
+            suggested_symbol=verdict.suggested_symbol,
+            confirmed=confirmed,
+            contract_info=_contract(lookup.info),
+            head_timestamps=_heads(lookup, timeframes),
+        )
+
+    def _failure(self, error: Exception) -> dict[str, Any]:
         return {
             "success": False,
             "error": str(error),
@@ -132,7 +176,7 @@ class HostService:
         }
 
 
-def _kind(error: SymcacheError) -> ErrorKind:
+def _kind(error: Exception) -> ErrorKind:
     match error:
         case ProviderPacingError():
             return "pacing"

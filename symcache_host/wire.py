@@ -25,6 +25,11 @@ def _canonical(text: str) -> str:
     return str(Instrument.parse(text))
 
 
+def _checked(text: str) -> str:
+    Instrument.parse(text)
+    return text
+
+
 def _utc(moment: datetime) -> datetime:
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -35,6 +40,12 @@ def _utc(moment: datetime) -> datetime:
 Symbol = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_canonical)]
 """A symbol in any spelling; read into the canonical one."""
 
+AskedSymbol = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_checked)]
+"""A symbol in any spelling; left in that one."""
+
+Timeframes = Annotated[list[Timeframe], Field(max_length=16)]
+"""Since when there is data is asked of these."""
+
 Moment = Annotated[datetime, AfterValidator(_utc)]
 """An ISO 8601 time; one without an offset is UTC."""
 
@@ -43,7 +54,14 @@ class ValidateRequest(BaseModel):
     """A question about a symbol, and since when some timeframes have data."""
 
     symbol: Symbol
-    timeframes: list[Timeframe] | None = Field(None, max_length=16)
+    timeframes: Timeframes | None = None
+
+
+class ValidateBatchRequest(BaseModel):
+    """The same question about many symbols."""
+
+    symbols: list[AskedSymbol] = Field(min_length=1, max_length=500)
+    timeframes: Timeframes | None = None
 
 
 class HistoricalRequest(BaseModel):
@@ -89,6 +107,12 @@ class VerdictAnswer(Answer):
     contract_info: dict[str, Any] | None = None
     head_timestamps: dict[str, str | None] | None = None
     confirmed: bool | None = None
+
+
+class BatchAnswer(Answer):
+    """A verdict, or a failure of its own, for each symbol as it was asked."""
+
+    results: dict[str, VerdictAnswer] = {}
 
 
 class HistoricalAnswer(Answer):

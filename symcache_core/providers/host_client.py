@@ -21,6 +21,11 @@ from ..errors import (
 )
 from .embedded import EmbeddedHost
 
+KEEP_IDLE = 2.0
+"""Seconds for which an idle connection is kept: the host closes it after 5, and a request just then would be lost."""
+
+CONNECTIONS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEEP_IDLE)
+
 
 class HostClient:
     """Requests to one host service, from any event loop; each loop has connections of its own.
@@ -87,6 +92,7 @@ class HostClient:
             # A proxy or a .netrc of this machine is meant for the world outside, not for a neighbour.
             client = self._clients[loop] = httpx.AsyncClient(
                 headers=self._headers,
+                limits=CONNECTIONS,
                 timeout=None,  # noqa: S113  # post() limits a request as a whole, and not each of its reads
                 trust_env=False,
             )

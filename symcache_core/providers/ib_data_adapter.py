@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Self
 
 from pydantic import SecretStr
 
+from ..errors import ProviderError
 from ..models import ProviderAnswer
 from ..settings import EMBEDDED, SymcacheSettings
 from .embedded import EmbeddedHost
 from .host_client import HostClient
-from .wire import as_utc, read_answer, read_bars
+from .wire import as_utc, read_answer, read_answers, read_bars
 
 if TYPE_CHECKING:
     import pandas as pd
 
 REPLAY = "replay"
 REPLAY_ENDS = date(2013, 3, 1)
+
+LARGEST_BATCH = 500
+"""How many symbols a host service takes at once."""
+
+AT_ONCE = 8
+"""How many requests are under way to a host service that takes one symbol at a time."""
+
+NOT_OFFERED = ("404", "405")
+REFUSED = "422"
 
 
 class IbDataAdapter:
@@ -48,6 +59,7 @@ class IbDataAdapter:
     ) -> None:
         self._client = HostClient(url, token=token, timeout=timeout)
         self._provider = provider
+        self._takes_batches = True
         self._as_of = as_of or (datetime.combine(REPLAY_ENDS, time.max, UTC) if provider == REPLAY else None)
 
     @classmethod
@@ -74,6 +86,53 @@ class IbDataAdapter:
             "/data/validate", {"symbol": symbol, "timeframes": list(timeframes) or None}
         )
         return read_answer(content, symbol=symbol, provider=self._provider, url=url)
+
+    async def validate_many(
+        self, symbols: Sequence[str], timeframes: Sequence[str]
+    ) -> Mapping[str, ProviderAnswer | ProviderError]:
+        """Ask the same about many symbols, in batches; one by one where the host is too old to take any.
+
+        Returns:
+            For each symbol, what :meth:`validate_and_get_metadata` would have given or raised.
+        """
+        answers: dict[str, ProviderAnswer | ProviderError] = {}
+        for start in range(0, len(symbols), LARGEST_BATCH):
+            some = list(dict.fromkeys(symbols[start : start + LARGEST_BATCH]))
+            ask = self._validate_batch if self._takes_batches else self._validate_each
+            answers |= await ask(some, timeframes)
+        return answers
+
+    async def _validate_batch(
+        self, symbols: Sequence[str], timeframes: Sequence[str]
+    ) -> dict[str, ProviderAnswer | ProviderError]:
+        try:
+            content, url = await self._client.post(
+                "/data/validate-batch", {"symbols": symbols, "timeframes": list(timeframes) or None}
+            )
+        except ProviderError as error:
+            if error.code in NOT_OFFERED:
+                self._takes_batches = False
+            elif error.code != REFUSED:  # perhaps for the sake of one symbol
+                return dict.fromkeys(symbols, error)
+            return await self._validate_each(symbols, timeframes)
+        try:
+            return read_answers(content, symbols=symbols, provider=self._provider, url=url)
+        except ProviderError as error:
+            return dict.fromkeys(symbols, error)
+
+    async def _validate_each(
+        self, symbols: Sequence[str], timeframes: Sequence[str]
+    ) -> dict[str, ProviderAnswer | ProviderError]:
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def ask(symbol: str) -> ProviderAnswer | ProviderError:
+            async with slots:
+                try:
+                    return await self.validate_and_get_metadata(symbol, timeframes)
+                except ProviderError as error:
+                    return error
+
+        return dict(zip(symbols, await asyncio.gather(*map(ask, symbols)), strict=True))
 
     async def fetch_historical_data(
         self, symbol: str, timeframe: str, start: datetime, end: datetime, instrument_type: str | None = None

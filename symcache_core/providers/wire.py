@@ -6,10 +6,11 @@ timestamp may never have been asked for, and its gateway is Interactive Brokers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Json, ValidationError
 
@@ -56,6 +57,10 @@ class _Verdict(_Answer):
     confirmed: bool = True
 
 
+class _Batch(_Answer):
+    results: dict[str, Any] = {}
+
+
 class _Bar(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False, hide_input_in_errors=True)
 
@@ -85,7 +90,37 @@ def read_answer(content: bytes, *, symbol: str, provider: str, url: str) -> Prov
     Raises:
         ProviderError: It is no verdict, cannot be understood, or is of another gateway.
     """
-    verdict = _read(_Verdict, content, provider, url)
+    return _understood(_read(_Verdict, content, url), symbol, provider, url)
+
+
+def read_answers(
+    content: bytes, *, symbols: Iterable[str], provider: str, url: str
+) -> dict[str, ProviderAnswer | ProviderError]:
+    """Read the answer to "which of these symbols are valid"; the other arguments are those of :func:`read_answer`.
+
+    Returns:
+        For each of the symbols, what :func:`read_answer` would give or raise.
+
+    Raises:
+        ProviderError: It is no such answer, or a failure as a whole.
+    """
+    batch = _read(_Batch, content, url)
+    if not batch.success:
+        raise _failure(batch, url)
+
+    def read(symbol: str) -> ProviderAnswer | ProviderError:
+        try:
+            return _understood(_Verdict.model_validate(batch.results.get(symbol)), symbol, provider, url)
+        except ValidationError as error:
+            return _misunderstood(f"{url}, asked about {symbol},", error)
+        except ProviderError as error:
+            return error
+
+    return {symbol: read(symbol) for symbol in symbols}
+
+
+def _understood(verdict: _Verdict, symbol: str, provider: str, url: str) -> ProviderAnswer:
+    _check(verdict, provider, url)
     if not verdict.is_valid and verdict.error_kind not in (None, "permanent"):
         raise _failure(verdict, url)
     heads = verdict.head_timestamps or {}
@@ -128,7 +163,9 @@ def read_bars(content: bytes, *, start: datetime, end: datetime, provider: str, 
     """
     import pandas as pd  # here, so that a lookup of a symbol does without it
 
-    sent = _read(_Bars, content, provider, url).data or {}
+    answer = _read(_Bars, content, url)
+    _check(answer, provider, url)
+    sent = answer.data or {}
     try:
         bars = {as_utc(begin): bar for begin, bar in sent.items()}
         inside = sorted(begin for begin in bars if start <= begin <= end)
@@ -146,11 +183,14 @@ def as_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _read(model: type[_A], content: bytes, provider: str, url: str) -> _A:
+def _read(model: type[_A], content: bytes, url: str) -> _A:
     try:
-        answer = model.model_validate_json(content)
+        return model.model_validate_json(content)
     except ValidationError as error:
         raise _misunderstood(url, error) from None
+
+
+def _check(answer: _Answer, provider: str, url: str) -> None:
     if answer.gateway != provider:
         raise ProviderError(
             f"{url} answers from the gateway {answer.gateway!r}, and the setting 'provider' is {provider!r}: "
@@ -158,7 +198,6 @@ def _read(model: type[_A], content: bytes, provider: str, url: str) -> _A:
         )
     if not answer.success:
         raise _failure(answer, url)
-    return answer
 
 
 def _spelling(contract: ContractInfo | None, asked: str) -> str:

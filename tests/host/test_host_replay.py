@@ -38,7 +38,21 @@ def test_another_instrument_is_not_valid(gateway, symbol):
     assert not verdict(gateway, symbol).is_valid
 
 
-@pytest.mark.parametrize(("symbol", "near"), [("GOOGGL", "GOOGL"), ("FB", None), ("FUT:AAPL", None), ("EURUSD", None)])
+@pytest.mark.parametrize(
+    ("symbol", "near"),
+    [
+        ("GOOGGL", "GOOGL"),
+        ("BRKB", "BRK B"),
+        ("MSFFT", "MSFT"),
+        ("JEPPI", "JEPI"),
+        ("NVD", "NVDA"),
+        ("FB", None),
+        ("AAPLEPLA", None),
+        ("A" * 128, None),
+        ("FUT:AAPL", None),
+        ("EURUSD", None),
+    ],
+)
 def test_only_a_near_certain_spelling_is_proposed(gateway, symbol, near):
     assert verdict(gateway, symbol).suggested_symbol == near
 

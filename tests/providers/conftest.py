@@ -92,15 +92,21 @@ def serving(answer: Callable[[str, dict[str, Any]], tuple[int, bytes]]) -> Itera
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., str]]:
-    """Start a server that gives every question one answer; gives its URL."""
+def serve_with() -> Iterator[Callable[..., str]]:
+    """Start a server that answers as a function of path and question does; gives its URL."""
     with ExitStack() as servers:
+        yield lambda answer: servers.enter_context(serving(answer))
 
-        def start(content: object, status: int = 200) -> str:
-            body = content if isinstance(content, bytes) else json.dumps(content).encode()
-            return servers.enter_context(serving(lambda _path, _question: (status, body)))
 
-        yield start
+@pytest.fixture
+def serve(serve_with: Callable[..., str]) -> Callable[..., str]:
+    """Start a server that gives every question one answer; gives its URL."""
+
+    def start(content: object, status: int = 200) -> str:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        return serve_with(lambda _path, _question: (status, body))
+
+    return start
 
 
 @pytest.fixture(scope="session")
@@ -170,6 +176,12 @@ def validate() -> Callable[..., Any]:
     return lambda adapter, symbol, *timeframes: run(
         adapter, lambda each: each.validate_and_get_metadata(symbol, timeframes)
     )
+
+
+@pytest.fixture
+def validate_many() -> Callable[..., Any]:
+    """Ask an adapter which symbols are valid."""
+    return lambda adapter, symbols, *timeframes: run(adapter, lambda each: each.validate_many(symbols, timeframes))
 
 
 @pytest.fixture

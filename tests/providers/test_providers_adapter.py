@@ -9,6 +9,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import uvicorn
 from pydantic import SecretStr
 
 from symcache_core.errors import (
@@ -22,6 +23,7 @@ from symcache_core.errors import (
 )
 from symcache_core.protocols import CanClose, HasAsOf
 from symcache_core.providers import IbDataAdapter
+from symcache_core.providers.host_client import CONNECTIONS
 from symcache_core.settings import SymcacheSettings
 
 START, END = datetime(2012, 12, 31, tzinfo=UTC), datetime(2013, 1, 3, tzinfo=UTC)
@@ -294,6 +296,10 @@ def test_two_loops_at_once_share_it(replay_url):
     for thread in threads:
         thread.join()
     assert not both.broken
+
+
+def test_an_idle_connection_is_given_up_before_the_host_closes_it_under_a_request():
+    assert CONNECTIONS.keepalive_expiry < uvicorn.Config("any").timeout_keep_alive
 
 
 def test_after_closing_it_is_closed(replay_url, validate):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from symcache_core.errors import ProviderError
 from symcache_core.models import ProviderAnswer
-from symcache_core.providers.wire import read_answer, read_bars
+from symcache_core.providers.wire import read_answer, read_answers, read_bars
 
 START, END = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 URL = "http://127.0.0.1:5001/data/validate"
@@ -36,6 +36,19 @@ def test_any_json_is_a_verdict_or_a_provider_error(answer):
         return
     assert isinstance(read, ProviderAnswer)
     assert read.result.is_valid or not read.confirmed or answer["error_kind"] == "permanent"
+
+
+@settings(deadline=None, max_examples=60)  # the machine may be busy
+@given(st.dictionaries(st.sampled_from(["AAPL", "IBM", "MSFT"]), JSON | ANSWERS))
+def test_any_json_is_a_verdict_or_a_provider_error_for_each_of_many(results):
+    content = with_success({"results": results})
+    for symbol, read in read_answers(content, symbols=("AAPL", "IBM", "GOOG"), provider="ib", url=URL).items():
+        try:
+            alone = read_answer(json.dumps(results.get(symbol)).encode(), symbol=symbol, provider="ib", url=URL)
+        except ProviderError:
+            assert isinstance(read, ProviderError)
+        else:
+            assert read == alone
 
 
 @settings(deadline=None, max_examples=60)  # the machine may be busy

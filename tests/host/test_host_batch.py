@@ -1,0 +1,150 @@
+"""Many symbols in one request: each is answered as if it had been asked alone, and together they take no longer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import date
+
+import pytest
+
+from symcache_core import SymcacheSettings, open_symbol_cache
+from symcache_core.errors import ProviderPacingError
+from symcache_host.replay import ReplayGateway
+from symcache_host.service import AT_ONCE, HostService
+
+SYMBOLS = ["AAPL", "brk.b", "BRK-B", "MSFFT", "EUR/USD", " jepi", "RY@TSE:CAD", "A" * 128, "股票"]
+
+
+def batch(host, symbols, timeframes=None):
+    response = host.http.post("/data/validate-batch", json={"symbols": symbols, "timeframes": timeframes})
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+@pytest.mark.parametrize("timeframes", [None, [], ["1d"], ["1d", "1h"]])
+def test_each_symbol_gets_exactly_the_answer_that_it_gets_alone(host, timeframes):
+    answer = batch(host, SYMBOLS, timeframes)
+    assert list(map(answer.get, ("success", "error", "error_kind"))) == [True, None, None]
+    assert answer["results"] == {
+        symbol: host.http.post("/data/validate", json={"symbol": symbol, "timeframes": timeframes}).json()
+        for symbol in SYMBOLS
+    }
+
+
+def test_only_what_is_not_cached_costs_a_gateway_call_and_all_is_one_request(start):
+    host = start()
+    batch(host, ["AAPL", "NOSUCH", "IBM"], ["1d"])
+    assert host.calls == {"requests": 1, "gateway": 3}
+    batch(host, ["IBM", "NOSUCH", "MSFT", "AAPL"], ["1d"])
+    assert host.calls == {"requests": 2, "gateway": 4}
+
+
+def test_one_instrument_in_many_spellings_costs_one_gateway_call(start):
+    host = start()
+    spellings = ["BRK.B", "brk b", "BRK-B", "BRK.B"]
+    assert batch(host, spellings)["results"].keys() == set(spellings)
+    assert host.calls == {"requests": 1, "gateway": 1}
+
+
+def test_a_batch_does_not_wait_for_one_gateway_call_after_the_other(start):
+    host = start(SYMCACHE_HOST_LATENCY="500ms")
+    began = time.monotonic()
+    assert len(batch(host, [f"A{number}" for number in range(AT_ONCE)])["results"]) == AT_ONCE
+    assert time.monotonic() - began < AT_ONCE * 0.5 / 2
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        {},
+        {"symbols": None},
+        {"symbols": []},
+        {"symbols": "AAPL"},
+        {"symbols": ["AAPL"] * 501},
+        {"symbols": ["AAPL", ""]},
+        {"symbols": ["AAPL", "   "]},
+        {"symbols": ["AAPL", "A" * 129]},
+        {"symbols": ["AAPL", 7]},
+        {"symbols": ["AAPL", "A\x00B"]},
+        {"symbols": ["AAPL"], "timeframes": ["3d"]},
+        {"symbols": ["AAPL"], "timeframes": ["1d"] * 1000},
+    ],
+)
+def test_a_batch_that_does_not_fit_is_refused_with_its_place(host, question):
+    before = host.calls["gateway"]
+    response = host.http.post("/data/validate-batch", json=question)
+    assert response.status_code == 422
+    assert all({"type", "loc", "msg"} == set(problem) for problem in response.json()["detail"])
+    assert host.calls["gateway"] == before
+
+
+def test_the_largest_batch_fits(host):
+    symbols = [f"{number:03}{'股' * 125}" for number in range(500)]
+    assert batch(host, symbols)["results"].keys() == set(symbols)
+
+
+class TroubledGateway(ReplayGateway):
+    """Fails for some symbols, and knows how many calls it had at the same time."""
+
+    def __init__(self):
+        super().__init__(latency=0, as_of=date(2013, 3, 1))
+        self.open = self.most_open = 0
+
+    async def validate(self, symbol, timeframes):
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            if symbol == "IBM":
+                raise ProviderPacingError("slowly", code="100", retry_after=7)
+            if symbol == "MSFT":
+                raise ZeroDivisionError("a fault of the gateway's")
+            return await super().validate(symbol, timeframes)
+        finally:
+            self.open -= 1
+
+
+def ask(gateway, symbols):
+    async def once():
+        service = HostService(gateway, open_symbol_cache(SymcacheSettings(backend="memory", provider="replay")))
+        try:
+            return await service.validate_many(symbols, ["1d"])
+        finally:
+            await service.aclose()
+
+    return asyncio.run(once())
+
+
+def test_the_failure_of_one_symbol_is_its_own(caplog):
+    answer = ask(TroubledGateway(), ["AAPL", "IBM", "MSFT", "NOSUCH"])
+    assert answer.success
+    told = {symbol: (each.success, each.is_valid, each.error_kind) for symbol, each in answer.results.items()}
+    assert told == {
+        "AAPL": (True, True, None),
+        "IBM": (False, False, "pacing"),
+        "MSFT": (False, False, "transient"),
+        "NOSUCH": (True, False, "permanent"),
+    }
+    paced = answer.results["IBM"]
+    assert (paced.error, paced.error_code, paced.retry_after) == ("slowly", "100", 7)
+    assert "ZeroDivisionError" in caplog.text, "a fault is for the log"
+
+
+def test_the_gateway_has_only_so_many_calls_at_the_same_time():
+    gateway = TroubledGateway()
+    ask(gateway, [f"A{number}" for number in range(3 * AT_ONCE)])
+    assert gateway.calls == 3 * AT_ONCE
+    assert 1 < gateway.most_open <= AT_ONCE
+
+
+def test_after_closing_a_batch_is_a_handled_failure():
+    async def once():
+        service = HostService(
+            TroubledGateway(), open_symbol_cache(SymcacheSettings(backend="memory", provider="replay"))
+        )
+        await service.aclose()
+        return await service.validate_many(["AAPL"], [])
+
+    answer = asyncio.run(once())
+    assert (answer.success, answer.results) == (False, {})
+    assert "closed" in answer.error
