@@ -26,7 +26,7 @@ from symcache_core.errors import (
 from symcache_core.forks import ForkGuard
 from symcache_core.plugin import Backend, StorePath, hookimpl
 
-from .file_lease import FileLease, try_lease
+from .file_lease import FileLease, drop_unused, try_lease
 from .shared_word import SharedWord
 
 log = logging.getLogger("symcache")
@@ -234,6 +234,7 @@ class DiskBackend:
         self._cells, self._known = [-1], None
         os.close(self._lock)
         self._cache.close()
+        drop_unused(self._path / "leases")
 
     def _open(self) -> None:
         self._mutex = threading.RLock()

@@ -20,7 +20,7 @@ from typing import TypeVar
 from symcache_core.errors import BackendUnavailableError, ClosedError
 from symcache_core.forks import ForkGuard
 
-from ..file_lease import FileLease, try_lease
+from ..file_lease import FileLease, drop_unused, try_lease
 from ..shared_word import SharedWord
 from . import records
 from .adoption import adopt
@@ -157,6 +157,7 @@ class JsonFileBackend:
         try:
             with suppress(ClosedError):  # another thread was faster
                 self._alone(self._compact_at_the_end)
+            drop_unused(beside(self._path, ".leases"))
         finally:
             with self._mutex:
                 if not self._closed:

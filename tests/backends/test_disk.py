@@ -15,6 +15,7 @@ import pytest
 from symcache_backends.disk import DiskBackend, DiskSettings
 from symcache_core.errors import BackendUnavailableError, CorruptStoreError
 
+backend = "diskcache"
 FAR = 4102444800.0
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from symcache_backends.json_file.backend import JsonFileBackend
 from symcache_core.errors import BackendError
 
+backend = "json"
 FAR = 4102444800.0
 VALUES = {f"ib||S{number}||": json.dumps({"n": number, "text": 'é"\\' * number}).encode() for number in range(12)}
 SNAPSHOT, JOURNAL = "symbols.json", "symbols.json.journal"

@@ -12,6 +12,8 @@ import pytest
 from symcache_backends.json_file import records
 from symcache_backends.json_file.backend import JsonFileBackend
 from symcache_core import SymcacheSettings, open_symbol_cache
+
+##
 from symcache_core.errors import BackendUnavailableError, CorruptStoreError, NewerSchemaError
 
 FAR = 4102444800.0
