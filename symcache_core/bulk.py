@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from .concurrently import concurrently
 from .models import Lookup
 
 BATCH = 500
@@ -28,21 +29,24 @@ class SymbolLookup:
     error: Exception | None = None
 
 
-async def look_up_many(
+def look_up_many(
     symbols: Iterable[str],
     look_up: Callable[[str], Awaitable[Lookup]],
     read_ahead: Callable[[Sequence[str]], object],
     concurrency: int,
-) -> AsyncIterator[SymbolLookup]:
+) -> AsyncGenerator[SymbolLookup, None]:
     """Look symbols up, several at a time.
 
-    Closing the iterator early cancels what is under way.
+    Closing the generator early cancels what is under way.
 
     Args:
         symbols: Which; read as they are needed.
         look_up: Looks one up.
         read_ahead: Reads what is stored of many; called in a thread.
         concurrency: How many to look up at the same time.
+
+    Raises:
+        ValueError: Not even one lookup may be under way.
     """
 
     async def one(symbol: str) -> SymbolLookup:
@@ -51,24 +55,13 @@ async def look_up_many(
         except Exception as error:  # noqa: BLE001  # one symbol's failure is its own
             return SymbolLookup(symbol, error=error)
 
-    under_way: set[asyncio.Task[SymbolLookup]] = set()
-    try:
+    async def ahead() -> AsyncGenerator[str, None]:
         for batch in _batches(symbols):
             await asyncio.to_thread(read_ahead, batch)
             for symbol in batch:
-                while len(under_way) >= concurrency:
-                    done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-                    for task in done:
-                        yield task.result()
-                under_way.add(asyncio.ensure_future(one(symbol)))
-        while under_way:
-            done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                yield task.result()
-    finally:
-        for task in under_way:
-            task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+                yield symbol
+
+    return concurrently(one, ahead(), concurrency)
 
 
 def _batches(symbols: Iterable[str]) -> Iterator[list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -198,7 +198,7 @@ class PolicyCache:
 
     def get_or_validate_many(
         self, symbols: Iterable[str], timeframes: Iterable[str], validate: Validate, *, concurrency: int = 8
-    ) -> AsyncIterator[SymbolLookup]:
+    ) -> AsyncGenerator[SymbolLookup, None]:
         """Look many symbols up; each one's answer, or error, comes as soon as it is there.
 
         Args:
@@ -206,9 +206,10 @@ class PolicyCache:
             timeframes: What has to be known of each.
             validate: As for :meth:`get_or_validate`.
             concurrency: How many lookups are under way at the same time.
+
+        Raises:
+            ValueError: Not even one lookup may be under way.
         """
-        if concurrency < 1:
-            raise ValueError(f"concurrency is {concurrency}: at least 1 lookup has to be under way")
         wanted = _names(timeframes)
 
         async def look_up(symbol: str) -> Lookup:
@@ -409,7 +410,7 @@ class PolicyCache:
         except BaseException:
             self._fleet.give_back(lease, turn)
             raise
-        return await asyncio.shield(keeping), True
+        return await keeping, True
 
     def _lacking(self, info: CachedSymbolInfo, wanted: tuple[str, ...]) -> tuple[str, ...]:
         now = self._clock()

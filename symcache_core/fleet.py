@@ -68,12 +68,12 @@ class Fleet:
         loop = asyncio.get_running_loop()
         deadline, wait = loop.time() + (patience or 0.0), FIRST_WAIT
         while True:
-            trying = self._threads.submit(self._try, key, look, is_enough)
+            trying = self._threads.run(self._try, key, look, is_enough)
             try:
-                turn, found = await asyncio.shield(asyncio.wrap_future(trying))
+                turn, found = await trying
             except BaseException:
                 # The thread goes on, even if the loop does not.
-                trying.add_done_callback(lambda tried: self._give_back_unused(key, tried))
+                trying.outcome.add_done_callback(lambda tried: self._give_back_unused(key, tried))
                 raise
             if turn is not None or patience is None or is_enough(found):
                 return turn, found

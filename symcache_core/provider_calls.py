@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 from collections.abc import Sequence
 from types import SimpleNamespace
 
 from .breaker import Breaker
+from .calls import call
 from .errors import ProviderError, ProviderPacingError, ProviderTimeoutError, ProviderUnavailableError
 from .models import Provenance, ProviderAnswer, ValidationResult
 from .policy import Policy
@@ -108,20 +108,13 @@ class ProviderCalls:
     async def _bounded(
         self, spelling: str, timeframes: Sequence[str], validate: Validate
     ) -> ValidationResult | ProviderAnswer:
-        # A task of its own, so that a provider that does not heed its cancellation holds nobody up.
-        call = asyncio.ensure_future(validate(spelling, timeframes))
-        call.add_done_callback(_take_note)
-        try:
-            await asyncio.wait({call}, timeout=self._policy.timeout)
-        finally:
-            if not call.done():
-                call.cancel()
-        if not call.done():
+        asked = await call(validate(spelling, timeframes), self._policy.timeout)
+        if not asked.done():
             limit = self._policy.timeout
             raise ProviderTimeoutError(f"{spelling}: no answer within {limit:g} s (setting 'timeout')")
-        if call.cancelled():
+        if asked.cancelled():
             raise ProviderError(f"{spelling}: the provider cancelled its own call")
-        return call.result()
+        return asked.result()
 
     def _note(self, key: str, error: Exception) -> None:
         wait = error.retry_after if isinstance(error, ProviderError) else None
@@ -133,9 +126,3 @@ class ProviderCalls:
             if len(self._failing) > _MOST_FAILING:
                 del self._failing[next(iter(self._failing))]
         breaker.failed(error, wait)
-
-
-def _take_note(call: asyncio.Future[ValidationResult | ProviderAnswer]) -> None:
-    """Look at how a call ended, so that asyncio does not complain of one that nobody waited for."""
-    if not call.cancelled():
-        call.exception()

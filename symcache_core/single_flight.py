@@ -148,11 +148,16 @@ class SingleFlight(Generic[T]):
         loop = asyncio.get_running_loop()
         woken = loop.create_future()
 
-        def wake(_landed: Future[T]) -> None:
-            with suppress(RuntimeError):  # this waiter's loop has closed: nobody is left to wake
-                loop.call_soon_threadsafe(lambda: None if woken.done() else woken.set_result(None))
+        def wake(_landed: Future[T] | None = None) -> None:
+            if not woken.done():
+                woken.set_result(None)
 
-        flight.landed.add_done_callback(wake)
+        def wake_from_afar(_landed: Future[T]) -> None:
+            with suppress(RuntimeError):  # this waiter's loop has closed: nobody is left to wake
+                loop.call_soon_threadsafe(wake)
+
+        # A flight lands on the loop that carries it, which need not be woken for a waiter of its own.
+        flight.landed.add_done_callback(wake if flight.loop is loop else wake_from_afar)
         while not flight.landed.done():
             if flight.is_stranded():
                 raise _AbandonedError

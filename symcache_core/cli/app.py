@@ -14,6 +14,7 @@ from .load import load
 from .options import command, group
 from .storage import backends, clear, stats
 from .symbols import forget, get, list_, validate
+from .warm import warm
 from .why import why
 
 
@@ -50,6 +51,7 @@ app.callback()(group(symcache))
 SYMBOLS, STORAGE, SERVICE = "Symbols", "Storage", "Service"
 app.command(rich_help_panel=SYMBOLS)(command(load))
 app.command(rich_help_panel=SYMBOLS)(command(validate))
+app.command(rich_help_panel=SYMBOLS)(command(warm))
 app.command(rich_help_panel=SYMBOLS)(command(get))
 app.command(rich_help_panel=SYMBOLS)(command(why))
 app.command("list", rich_help_panel=SYMBOLS)(command(list_))
