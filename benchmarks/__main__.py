@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .bench import FULL, QUICK, Bench, Scale
 from .figures import Figure, Figures
+from .loading import load
 from .lookups import hit, miss
 from .memory import memory
 from .opening import opening
@@ -32,6 +33,7 @@ MEASURES: dict[str, tuple[Callable[[Bench], Iterable[Figure]], ...]] = {
     "memory": (memory,),
     "processes": (processes,),
     "stall": (stall,),
+    "load": (load,),
 }
 COMMAND = "python -m benchmarks"
 DOCS = Path(__file__).parents[1] / "docs"

@@ -93,6 +93,7 @@ _TABLES = (
         ("diskcache FanoutCache",),
     ),
     _Table("stall", "Lateness of an event loop that stores into {size}", _TIMES, ("idle loop",)),
+    _Table("load", "A load of {size} daily bars that are all at hand", {"median": seconds}, ("pandas.read_parquet",)),
 )
 
 

@@ -42,6 +42,7 @@ def targets(figures: Figures) -> Iterator[Target]:
     yield from _memory(figures)
     yield from _processes(figures)
     yield from _stall(figures)
+    yield from _loads(figures)
 
 
 def _hits(figures: Figures) -> Iterator[Target]:
@@ -112,3 +113,12 @@ def _stall(figures: Figures) -> Iterator[Target]:
         storing, idle = (figures.value("stall", f"{kind} loop", size, "p99") for kind in ("storing", "idle"))
         late = None if storing is None or idle is None else (storing - idle) * 1e3
         yield Target("event loop that stores: p99 of its stall beyond the idle loop's", 1.0, late, unit=" ms")
+
+
+def _loads(figures: Figures) -> Iterator[Target]:
+    for size in figures.sizes("load"):
+        ours, theirs = (
+            figures.value("load", contender, size, "median")
+            for contender in ("DataManager.load", "pandas.read_parquet")
+        )
+        yield Target("load of bars at hand: against pandas on the same files", 2.0, ratio(ours, theirs))

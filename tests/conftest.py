@@ -12,18 +12,19 @@ import pytest
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave the tests of other backends to their own tox environments; a class or a module names its backend."""
+    """Leave to each tox environment the tests of its backend; those that name none run beside ``memory``."""
     chosen = os.environ.get("SYMCACHE_TEST_BACKEND")
     if chosen is None:
         return
-    others = [item for item in items if _backend_of(item) not in (None, chosen)]
+    others = [item for item in items if _backend_of(item) != chosen]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in set(others)]
 
 
 def _backend_of(item):
+    """The backend that a test's class or module names."""
     names = (getattr(getattr(item, owner, None), "backend", None) for owner in ("cls", "module"))
-    return next((name for name in names if isinstance(name, str)), None)
+    return next((name for name in names if isinstance(name, str)), "memory")
 
 
 @pytest.fixture(autouse=True)

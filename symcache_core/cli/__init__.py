@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
+from typing import NoReturn
+
+INTERRUPTED = 130
 
 
 def main() -> None:
@@ -14,4 +19,19 @@ def main() -> None:
             raise
         sys.stderr.write(f"error: the symcache command needs {error.name}: pip install 'symcache[cli]'\n")
         sys.exit(2)
-    app(prog_name="symcache")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    try:
+        app(prog_name="symcache")
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            _leave_at_once()
+        raise
+
+
+def _leave_at_once() -> NoReturn:
+    """End the process without waiting for threads that wait for a provider: what is stored is on disk already."""
+    with suppress(OSError):  # nobody may be reading any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(INTERRUPTED)

@@ -22,8 +22,11 @@ def writer(path: Path) -> Write:
     file appears under its name when it is complete.
 
     Raises:
-        ConfigurationError: The name ends in neither ``.csv`` nor ``.parquet``; from the writer: it cannot be written.
+        ConfigurationError: The name ends in neither ``.csv`` nor ``.parquet``, or its folder is not there; from the
+            writer: it cannot be written.
     """
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"option '--out': there is no folder {str(path.parent)!r}")
     match path.suffix.lower():
         case ".csv":
             return lambda frames: _write(path, lambda part: _joined(frames).to_csv(part, index=False))

@@ -12,11 +12,29 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
+from ..errors import ConfigurationError
+from .exits import Status
 from .session import Session
+from .watchlist import expand
 
 P = ParamSpec("P")
 
-Symbols = Annotated[list[str], typer.Argument(metavar="SYMBOL", help="Such as AAPL, BRK.B or EURUSD.")]
+
+def _expanded(symbols: list[str]) -> list[str]:
+    try:
+        return expand(symbols)
+    except ConfigurationError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+Symbols = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SYMBOL",
+        help="Such as AAPL, BRK.B or EURUSD; @FILE for a file with one a line, - for standard input.",
+        callback=_expanded,
+    ),
+]
 
 Timeframes = Annotated[
     list[str] | None,
@@ -87,8 +105,17 @@ def command(function: Callable[Concatenate[Session, P], None]) -> Callable[..., 
             verbosity=options.verbose,
         )
         with session.logging(), session.reporting():
-            function(session, **values)  # type: ignore[call-arg]  # typer gives what the signature asks for
-        sys.stdout.flush()  # a closed pipe shows here, where typer ends the process quietly
+            try:
+                function(session, **values)  # type: ignore[call-arg]  # typer gives what the signature asks for
+                sys.stdout.flush()  # a closed pipe shows here, where typer ends the process quietly
+            except KeyboardInterrupt:
+                session.output.note("interrupted: what is stored stays, and the same command goes on from there")
+                raise
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                session.output.error(f"{error.filename or 'standard output'}: {error.strerror or error}")
+                session.end_with(Status.UNAVAILABLE)
         raise typer.Exit(session.status)
 
     return _with_common(run, function)

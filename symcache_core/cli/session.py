@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,11 +23,15 @@ from .output import Output, Record, plain
 if TYPE_CHECKING:
     from ..cache import PolicyCache
     from ..loading import DataManager
+    from ..providers import IbDataAdapter
 
 REPLAY = "replay"
 
 LOG_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 """By how often ``-v`` was given."""
+
+HURRY = 0.03
+"""Seconds that closing may take after an interrupt; what it is about then are counters and connections."""
 
 Ask = Callable[[str, Sequence[str]], Lookup]
 """Looks up a symbol and timeframes."""
@@ -64,7 +69,21 @@ class Session:
 
     @contextmanager
     def open_lookup(self) -> Iterator[Ask]:
-        """Open the symbol cache and the provider behind it; the loader, which takes long to import, stays out of it.
+        """Open the symbol cache and the provider behind it, to look symbols up one by one.
+
+        Raises:
+            ConfigurationError: What asking a provider takes is not installed.
+        """
+        with self.open_parts() as (cache, provider, runner):
+            yield lambda symbol, timeframes: runner.run(
+                cache.get_or_validate(symbol, timeframes, provider.validate_and_get_metadata)
+            )
+
+    @contextmanager
+    def open_parts(self) -> Iterator[tuple[PolicyCache, IbDataAdapter, asyncio.Runner]]:
+        """Open the symbol cache, the provider behind it, and what runs both.
+
+        The loader, which takes long to import, stays out of it.
 
         Raises:
             ConfigurationError: What asking a provider takes is not installed.
@@ -74,16 +93,18 @@ class Session:
         provider = IbDataAdapter.from_settings(self.settings)
         cache = open_symbol_cache(self.settings)
         self._note_replay(provider)
-        with asyncio.Runner() as runner:
-            try:
-                yield lambda symbol, timeframes: runner.run(
-                    cache.get_or_validate(symbol, timeframes, provider.validate_and_get_metadata)
-                )
-            finally:
+        runner = asyncio.Runner()
+
+        def close() -> None:
+            with runner:
                 runner.run(cache.aclose())
                 runner.run(provider.aclose())
 
-    def open_manager(self) -> DataManager:
+        with _closing(close):
+            yield cache, provider, runner
+
+    @contextmanager
+    def open_manager(self) -> Iterator[DataManager]:
         """Make the data manager, and say so if what it loads is replayed.
 
         Raises:
@@ -92,8 +113,9 @@ class Session:
         with needs("loading"):
             from ..loading import DataManager
         manager = DataManager(self.settings)
-        self._note_replay(manager.external_provider)
-        return manager
+        with _closing(manager.close):
+            self._note_replay(manager.external_provider)
+            yield manager
 
     def end_with(self, status: Status) -> None:
         """End with this status, unless something worse has happened."""
@@ -141,6 +163,22 @@ class Session:
     def _note_replay(self, provider: object = None) -> None:
         if self.settings.provider == REPLAY:
             self.output.note_replay(provider.as_of().date() if isinstance(provider, HasAsOf) else None)
+
+
+@contextmanager
+def _closing(close: Callable[[], None]) -> Iterator[None]:
+    """Close something behind the block, in a hurry if it was interrupted: a host may take a second to end."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        closing = threading.Thread(target=close, daemon=True)
+        closing.start()
+        closing.join(HURRY)
+        raise
+    except BaseException:
+        close()
+        raise
+    close()
 
 
 class _OneLine(logging.Formatter):

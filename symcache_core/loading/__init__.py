@@ -2,7 +2,18 @@
 
 from .cancellation import CancellationToken
 from .manager import DataManager
+from .many import Loaded, LoadedMany, LoadManyReport
 from .orchestrator import DataLoadingOrchestrator
 from .progress import Progress
+from .report import LoadReport
 
-__all__ = ["CancellationToken", "DataLoadingOrchestrator", "DataManager", "Progress"]
+__all__ = [
+    "CancellationToken",
+    "DataLoadingOrchestrator",
+    "DataManager",
+    "LoadManyReport",
+    "LoadReport",
+    "Loaded",
+    "LoadedMany",
+    "Progress",
+]

@@ -7,9 +7,11 @@ import threading
 from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
+from ..calls import take_note
 from ..errors import LoadCancelledError
 
 _POLL = 0.05
+_GRACE = 0.03
 
 T = TypeVar("T")
 
@@ -48,15 +50,16 @@ def raise_if_cancelled(token: Cancellable | None) -> None:
 
 
 async def run_cancellable(work: Awaitable[T], token: Cancellable | None) -> T:
-    """Await something, and give it up within 100 ms of the token's cancellation.
+    """Await something, and give it up within 100 ms of the token's cancellation, or of the awaiting task's own.
 
-    The work runs as a task that has ended, one way or the other, when this returns or raises. The token is looked at
-    in turns, because all that is known of it is that it can be asked.
+    The work runs as a task. The token is looked at in turns, because all that is known of it is that it can be asked. A
+    task that is cancelled and does not end is not waited for.
 
     Raises:
         LoadCancelledError: The token was cancelled first.
     """
     task = asyncio.ensure_future(work)
+    task.add_done_callback(take_note)
     try:
         while not task.done():
             raise_if_cancelled(token)
@@ -65,4 +68,4 @@ async def run_cancellable(work: Awaitable[T], token: Cancellable | None) -> T:
     finally:
         if not task.done():
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await asyncio.wait((task,), timeout=_GRACE)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -72,6 +73,31 @@ class LoopThread:
                 raise
             raise ClosedError("closed while the call was running") from None
 
+    def iterate(self, results: AsyncGenerator[T, None]) -> Generator[T, None, None]:
+        """Give what an asynchronous generator gives, which runs on the loop; closing the one closes the other.
+
+        Raises:
+            ClosedError: The loop is closed, or was while the generator ran.
+        """
+
+        async def advance() -> list[T]:
+            async for result in results:
+                return [result]
+            return []
+
+        try:
+            while found := self.run(advance()):
+                yield from found
+        except GeneratorExit:
+            with suppress(ClosedError):  # which has ended it
+                self.run(_closed(results))
+            raise
+        except BaseException:
+            # An interrupt is in a hurry.
+            with suppress(ClosedError):
+                self._submit(_closed(results))
+            raise
+
     def cancel_all(self) -> None:
         """Cancel whatever runs on the loop, and wait until it has ended."""
         if self._running is not None and self._running.thread.is_alive():
@@ -123,6 +149,13 @@ def _serve(ready: concurrent.futures.Future[_Running]) -> None:
         if ready.done():
             raise
         ready.set_exception(error)
+
+
+async def _closed(results: AsyncGenerator[T, None]) -> None:
+    # A step that was interrupted may still be ending, which nothing but this tells, and typeshed does not know it.
+    while results.ag_running:  # type: ignore[attr-defined]  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    await results.aclose()
 
 
 def _cancel(work: Coroutine[Any, Any, Any]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +22,7 @@ from ..settings import SymcacheSettings
 from .bar_store import BarStore
 from .cancellation import Cancellable
 from .loop_thread import LoopThread
+from .many import AT_ONCE, Loaded, LoadedMany, load_each, load_many
 from .orchestrator import DataLoadingOrchestrator
 from .progress import ProgressCallback
 from .ranges import DateLike, Mode
@@ -74,20 +76,20 @@ class DataManager:
 
         Args:
             symbol: As people write it.
-            timeframe: The length of a bar.
+            timeframe: The length of a bar: 1m, 5m, 15m, 30m, 1h, 2h, 4h, 1d or 1w.
             start_date: Where to start, in place of what the mode says.
             end_date: Where to end, included, in place of what the mode says.
-            mode: ``tail`` looks for bars after the local ones, ``backfill`` before them, ``full`` everywhere.
+            mode: ``tail`` looks for bars after the local ones, ``backfill`` before them, ``full`` everywhere, ``local``
+                nowhere.
             cancellation_token: Anything with ``cancelled()``; ends the load within 100 ms.
-            progress: Is called after the lookup and after each request for bars, on the manager's thread.
+            progress: Is called when the bars at hand are known, and after each request for others, on the manager's
+                thread.
 
         Raises:
             ClosedError: The manager is closed.
         """
-        orchestrator = self._orchestrator()
-        return self._loop.run(
-            orchestrator.load_with_fallback(symbol, timeframe, start_date, end_date, mode, cancellation_token, progress)
-        )
+        load = self._loads(timeframe, start_date, end_date, mode, cancellation_token, progress)
+        return self._loop.run(load(symbol))
 
     async def aload(
         self,
@@ -101,10 +103,75 @@ class DataManager:
         progress: ProgressCallback | None = None,
     ) -> pd.DataFrame:
         """Load like :meth:`load`, awaitable on any event loop; cancelling the await cancels the load."""
-        orchestrator = self._orchestrator()
-        return await self._loop.arun(
-            orchestrator.load_with_fallback(symbol, timeframe, start_date, end_date, mode, cancellation_token, progress)
-        )
+        load = self._loads(timeframe, start_date, end_date, mode, cancellation_token, progress)
+        return await self._loop.arun(load(symbol))
+
+    def load_many(
+        self,
+        symbols: Iterable[str],
+        timeframe: str = "1d",
+        start_date: DateLike | None = None,
+        end_date: DateLike | None = None,
+        *,
+        mode: Mode = "tail",
+        concurrency: int = AT_ONCE,
+        cancellation_token: Cancellable | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> LoadedMany:
+        """Load many symbols, several at a time, with one report at the end; one that fails hurts no other.
+
+        Args:
+            symbols: As people write them.
+            timeframe: As for :meth:`load`, like all that is not named here.
+            start_date: Of all of them.
+            end_date: Of all of them.
+            mode: Of all of them.
+            concurrency: How many are loaded at the same time.
+            cancellation_token: Ends all of it.
+            progress: Is told of each step of each symbol.
+
+        Raises:
+            ConfigurationError: The timeframe, the mode or a date is not usable.
+            LoadCancelledError: The token was cancelled; what was fetched by then is saved.
+            ClosedError: The manager is closed.
+        """
+        load = self._loads(timeframe, start_date, end_date, mode, cancellation_token, progress)
+        return self._loop.run(load_many(list(symbols), load, concurrency))
+
+    async def aload_many(
+        self,
+        symbols: Iterable[str],
+        timeframe: str = "1d",
+        start_date: DateLike | None = None,
+        end_date: DateLike | None = None,
+        *,
+        mode: Mode = "tail",
+        concurrency: int = AT_ONCE,
+        cancellation_token: Cancellable | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> LoadedMany:
+        """Load many like :meth:`load_many`, awaitable on any event loop; cancelling the await cancels all of it."""
+        load = self._loads(timeframe, start_date, end_date, mode, cancellation_token, progress)
+        return await self._loop.arun(load_many(list(symbols), load, concurrency))
+
+    def load_each(
+        self,
+        symbols: Iterable[str],
+        timeframe: str = "1d",
+        start_date: DateLike | None = None,
+        end_date: DateLike | None = None,
+        *,
+        mode: Mode = "tail",
+        concurrency: int = AT_ONCE,
+        cancellation_token: Cancellable | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Generator[Loaded, None, None]:
+        """Load many like :meth:`load_many`, and give each as soon as it is there, for more than fit into memory.
+
+        Closing the iterator cancels what is under way. The symbols are taken as they are needed, in other threads.
+        """
+        load = self._loads(timeframe, start_date, end_date, mode, cancellation_token, progress)
+        return self._loop.iterate(load_each(symbols, load, concurrency))
 
     def validate(self, symbol: str, timeframes: Sequence[str] = ()) -> Lookup:
         """Look a symbol up, asking the provider only for what the cache does not know.
@@ -117,13 +184,13 @@ class DataManager:
             InvalidSymbolError: The text cannot be a symbol.
             ProviderError: The provider gave no verdict and the cache has none. An invalid symbol is a verdict.
         """
-        cache, provider = self.symbol_cache, self.external_provider
-        return self._loop.run(_look_up(cache, provider, symbol, timeframes))
+        self._check_open()
+        return self._loop.run(self._look_up(symbol, timeframes))
 
     async def avalidate(self, symbol: str, timeframes: Sequence[str] = ()) -> Lookup:
         """Look a symbol up like :meth:`validate`, awaitable on any event loop."""
-        cache, provider = self.symbol_cache, self.external_provider
-        return await self._loop.arun(_look_up(cache, provider, symbol, timeframes))
+        self._check_open()
+        return await self._loop.arun(self._look_up(symbol, timeframes))
 
     def clear_symbol_cache(self, symbol: str | None = None) -> int:
         """Forget one symbol, or all of this provider; tells how many were known. Bars stay."""
@@ -162,7 +229,8 @@ class DataManager:
         try:
             self._loop.cancel_all()
             if self._opened:
-                self._loop.run(self._close_opened())
+                with suppress(ClosedError):  # in a forked child: all of it is the parent's
+                    self._loop.run(self._close_opened())
         finally:
             self._loop.close()
 
@@ -178,8 +246,34 @@ class DataManager:
         if self._closed:
             raise ClosedError("this DataManager is closed")
 
-    def _orchestrator(self) -> DataLoadingOrchestrator:
-        return DataLoadingOrchestrator(self.symbol_cache, self.external_provider, self._bar_store, self._now)
+    def _loads(
+        self,
+        timeframe: str,
+        start_date: DateLike | None,
+        end_date: DateLike | None,
+        mode: Mode,
+        cancellation_token: Cancellable | None,
+        progress: ProgressCallback | None,
+    ) -> Callable[[str], Coroutine[Any, Any, pd.DataFrame]]:
+        self._check_open()
+
+        async def load(symbol: str) -> pd.DataFrame:
+            cache, provider = await self._parts()
+            orchestrator = DataLoadingOrchestrator(cache, provider, self._bar_store, self._now)
+            return await orchestrator.load_with_fallback(
+                symbol, timeframe, start_date, end_date, mode, cancellation_token, progress
+            )
+
+        return load
+
+    async def _look_up(self, symbol: str, timeframes: Sequence[str]) -> Lookup:
+        cache, provider = await self._parts()
+        return await cache.get_or_validate(symbol, timeframes, provider.validate_and_get_metadata)
+
+    async def _parts(self) -> tuple[SymbolCache, ExternalDataProvider]:
+        if self._symbol_cache is None:  # opening a storage may take its time
+            await asyncio.to_thread(lambda: self.symbol_cache)
+        return self.symbol_cache, self.external_provider
 
     def _now(self) -> datetime:
         provider = self.external_provider
@@ -191,9 +285,3 @@ class DataManager:
             for part in sorted(self._opened, key=lambda part: part is self._symbol_cache):
                 if isinstance(part, CanClose):
                     parts.push_async_callback(part.aclose)
-
-
-async def _look_up(
-    cache: SymbolCache, provider: ExternalDataProvider, symbol: str, timeframes: Sequence[str]
-) -> Lookup:
-    return await cache.get_or_validate(symbol, timeframes, provider.validate_and_get_metadata)

@@ -4,45 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
-from itertools import chain
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
 
 import pandas as pd
 
-from ..errors import ConfigurationError, SymbolNotFoundError
-from ..models import Lookup
+from ..errors import ProviderError, SymbolNotFoundError
+from ..models import Lookup, ValidationResult
 from ..protocols import ExternalDataProvider, SymbolCache
 from ..symbols import Instrument
-from .bar_store import BarStore
-from .bars import conform
-from .calendars import calendar_name, completed_sessions
-from .cancellation import Cancellable, raise_if_cancelled, run_cancellable
-from .gaps import missing_runs
+from .bar_files import Claim
+from .bar_store import BarStore, LocalBars
+from .cancellation import Cancellable, run_cancellable
+from .fetching import Fetcher, Sleep, Tell
+from .planning import Plan, Request, plan, request_for
 from .progress import Progress, ProgressCallback
-from .ranges import DateLike, DateRange, Mode, check_mode, resolve
-from .segments import Segment, longest_request, segments
+from .ranges import DateLike, DateRange, Mode
+from .report import LoadReport
 
 log = logging.getLogger("symcache")
 
+FIRST_WAIT = 0.05
+"""Seconds after which bars that someone else is fetching are looked for again; longer each time, ..."""
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """What one call asked for, and what it was found to be about."""
+LONGEST_WAIT = 1.0
+"""... up to this."""
 
-    instrument: Instrument
-    timeframe: str
-    token: Cancellable | None
-    progress: ProgressCallback | None
-
-    @property
-    def symbol(self) -> str:
-        return str(self.instrument)
-
-    def tell(self, step: int, of: int, what: str) -> None:
-        if self.progress is not None:
-            self.progress(Progress(step, of, f"{self.symbol} {self.timeframe}: {what}"))
+REPLAY = "replay"
 
 
 class DataLoadingOrchestrator:
@@ -52,7 +43,8 @@ class DataLoadingOrchestrator:
         symbol_cache: Answers whether a symbol is valid and since when it has data.
         external_provider: Is asked for what neither the cache nor the store has.
         bar_store: Where bars are kept.
-        now: The provider's present (UTC); sessions that close later are not expected.
+        now: The provider's present (UTC); bars that end later are not expected.
+        sleep: Waits for so many seconds before a request is tried again.
     """
 
     def __init__(
@@ -61,11 +53,13 @@ class DataLoadingOrchestrator:
         external_provider: ExternalDataProvider,
         bar_store: BarStore,
         now: Callable[[], datetime],
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._symbol_cache = symbol_cache
         self._external_provider = external_provider
         self._bar_store = bar_store
         self._now = now
+        self._sleep = sleep
 
     async def load_with_fallback(
         self,
@@ -77,122 +71,175 @@ class DataLoadingOrchestrator:
         cancellation_token: Cancellable | None = None,
         progress: ProgressCallback | None = None,
     ) -> pd.DataFrame:
-        """Load the bars of a symbol, asking the provider only for sessions of which there is no local bar.
+        """Load the bars of a symbol, asking the provider only for those that are neither at hand nor known not to be.
 
         Args:
             symbol: As people write it.
-            timeframe: The length of a bar.
+            timeframe: The length of a bar: 1m, 5m, 15m, 30m, 1h, 2h, 4h, 1d or 1w.
             start_date: Where to start, in place of what the mode says; never before the first bar there is.
             end_date: Where to end, included, in place of what the mode says.
-            mode: ``tail`` looks for bars after the local ones, ``backfill`` before them, ``full`` everywhere.
-            cancellation_token: Anything with ``cancelled()``; ends the load within 100 ms.
-            progress: Is called after the lookup and after each request for bars.
+            mode: ``tail`` looks for bars after the local ones, ``backfill`` before them, ``full`` everywhere, ``local``
+                nowhere: then nobody is asked for anything.
+            cancellation_token: Anything with ``cancelled()``; ends the load within 100 ms, and so does the
+                cancellation of the task that awaits it. What was fetched by then is saved.
+            progress: Is called when the bars at hand are known, and after each request for others.
 
         Returns:
-            All bars at hand, local and fetched, within the explicit dates; ``attrs`` says where they come from.
+            All bars at hand, local and fetched, within the explicit dates: float64 columns open, high, low, close,
+            volume, and a rising UTC index. :meth:`LoadReport.of` reads its ``attrs``.
 
         Raises:
             SymbolNotFoundError: The provider says that there is no such instrument.
+            InvalidSymbolError: The text cannot be a symbol.
             ConfigurationError: The timeframe, the mode or a date is not usable.
             LoadCancelledError: The token was cancelled.
-            ProviderError: Bars could not be had; those fetched before are saved.
+            ProviderError: Bars could not be had; those that could are saved.
+            BackendError: Bars could not be read or saved.
         """
-        asked = DateRange.parse(start_date, end_date)
-        check_mode(mode)
-        longest = longest_request(timeframe)
-        request = _Request(Instrument.parse(symbol), timeframe, cancellation_token, progress)
-        lookup = await self._look_up(symbol, request)
-        local = await asyncio.to_thread(self._bar_store.read, request.symbol, timeframe)
-        head, now = _head(lookup, timeframe), self._now()
-        attrs = self._attrs(request, lookup)
-        if head is not None or not _has_no_data(lookup, timeframe):
-            wanted = resolve(asked, mode, pd.DatetimeIndex(local.index), head, now, longest)
-            clamped = wanted.clamp(head)
-            if head is not None and clamped != wanted:
-                log.info(
-                    "%s %s has no data before %s: the start is moved there", request.symbol, timeframe, head.date()
-                )
-                attrs["clamped_to"] = head.isoformat()
-            gaps = _gaps(request, lookup, clamped, local, now)
-            local = await self._fill(request, lookup, local, _requests(gaps, longest, now))
-        frame = asked.select(local)
-        frame.attrs.update(attrs)
-        return frame
-
-    async def _look_up(self, symbol: str, request: _Request) -> Lookup:
-        validate = self._external_provider.validate_and_get_metadata
-        lookup = await run_cancellable(
-            self._symbol_cache.get_or_validate(symbol, [request.timeframe], validate), request.token
+        request = request_for(symbol, timeframe, start_date, end_date, mode)
+        return await run_cancellable(
+            self._load(symbol, request, _teller(symbol, timeframe, progress)), cancellation_token
         )
+
+    async def _load(self, spelling: str, request: Request, tell: Tell) -> pd.DataFrame:
+        began = time.perf_counter()
+        lookup = await self._look_up(spelling, request)
+        verdict = await self._remembered(spelling) if lookup is None else lookup.result
+        local, todo = await asyncio.to_thread(self._look, request, verdict)
+        if lookup is not None and todo.span is None:
+            raise lookup.error or ProviderError(
+                f"{request.instrument}: the provider does not say when its {request.timeframe.name} bars begin; "
+                "give start_date"
+            )
+        fetcher = self._fetcher(request, verdict, tell)
+        if todo.requests:
+            local, todo = await self._fill(request, verdict, todo, fetcher, tell)
+        if not fetcher.requests:
+            tell(0, 0, f"{len(local.bars)} bars at hand")
+        report = replace(
+            self._report(request, lookup, todo, local),
+            fetched=fetcher.fetched,
+            requests=fetcher.requests,
+            seconds=time.perf_counter() - began,
+        )
+        return report.attached(local.bars)
+
+    async def _look_up(self, spelling: str, request: Request) -> Lookup | None:
+        if request.mode == "local":
+            return None
+        validate = self._external_provider.validate_and_get_metadata
+        lookup = await self._symbol_cache.get_or_validate(spelling, [request.timeframe.name], validate)
         if not lookup.result.is_valid:
-            raise _not_found(request.symbol, lookup)
+            raise _not_found(request.instrument, lookup)
         return lookup
 
+    async def _remembered(self, spelling: str) -> ValidationResult | None:
+        """What the cache knows, for want of asking: the calendar, and where the bars begin."""
+        info = await asyncio.to_thread(self._symbol_cache.peek, spelling)
+        return None if info is None else info.validation_result
+
+    def _look(self, request: Request, verdict: ValidationResult | None) -> tuple[LocalBars, Plan]:
+        asked = request.asked
+        local = self._bar_store.read(str(request.instrument), request.timeframe.name, asked.start, asked.end)
+        return local, plan(request, verdict, local, self._now())
+
     async def _fill(
-        self, request: _Request, lookup: Lookup, local: pd.DataFrame, requests: Sequence[Segment]
-    ) -> pd.DataFrame:
-        request.tell(0, len(requests), f"{len(local)} bars at hand, lookup was a {lookup.outcome}")
-        contract = lookup.result.contract_info
+        self, request: Request, verdict: ValidationResult | None, todo: Plan, fetcher: Fetcher, tell: Tell
+    ) -> tuple[LocalBars, Plan]:
+        """Fetch what is missing; while someone else is fetching, wait for what that one brings."""
+        wait = FIRST_WAIT
+        while True:
+            async with self._claimed(request) as is_mine:
+                local, todo = await asyncio.to_thread(self._look, request, verdict)
+                if is_mine and todo.requests:
+                    tell(0, len(todo.requests), f"{len(local.bars)} bars at hand")
+                    await fetcher.run(todo.requests)
+                    local, _ = await asyncio.to_thread(self._look, request, verdict)
+                if is_mine or not todo.requests:
+                    return local, todo
+            tell(0, len(todo.requests), "waiting for someone else who is fetching these bars")
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+
+    @asynccontextmanager
+    async def _claimed(self, request: Request) -> AsyncIterator[bool]:
+        symbol, timeframe = str(request.instrument), request.timeframe.name
+        trying = asyncio.ensure_future(asyncio.to_thread(self._bar_store.claim, symbol, timeframe))
+        try:
+            claim = await asyncio.shield(trying)
+        except asyncio.CancelledError:
+            trying.add_done_callback(_release)  # the thread goes on
+            raise
+        try:
+            yield claim is not None
+        finally:
+            if claim is not None:
+                claim.release()
+
+    def _fetcher(self, request: Request, verdict: ValidationResult | None, tell: Tell) -> Fetcher:
+        symbol, timeframe = str(request.instrument), request.timeframe.name
+        contract = None if verdict is None else verdict.contract_info
         asset_type = (contract.asset_type if contract is not None else "") or None
-        for step, segment in enumerate(requests, start=1):
-            raise_if_cancelled(request.token)
-            fetched = await self._fetch(request, segment, asset_type)
-            # Saved one by one, so that a later failure, a cancellation or a crash costs nothing that was paid for.
-            local = await asyncio.to_thread(self._bar_store.merge, request.symbol, request.timeframe, fetched)
-            request.tell(step, len(requests), f"{len(fetched)} bars from {segment.start:%F} to {segment.end:%F}")
-        return local
 
-    async def _fetch(self, request: _Request, segment: Segment, asset_type: str | None) -> pd.DataFrame:
-        answer = await run_cancellable(
-            self._external_provider.fetch_historical_data(
-                request.symbol, request.timeframe, segment.start, segment.end, asset_type
-            ),
-            request.token,
+        async def fetch(start: datetime, end: datetime) -> pd.DataFrame:
+            return await self._external_provider.fetch_historical_data(symbol, timeframe, start, end, asset_type)
+
+        def save(bars: pd.DataFrame, absent: pd.DatetimeIndex) -> None:
+            self._bar_store.merge(symbol, timeframe, bars, empty=absent, asked=self._now())
+
+        return Fetcher(timeframe, fetch, save, tell, self._sleep)
+
+    def _report(self, request: Request, lookup: Lookup | None, todo: Plan, local: LocalBars) -> LoadReport:
+        if todo.clamped_to is not None:
+            first = todo.clamped_to.isoformat()
+            log.info("%s %s has no data before %s", request.instrument, request.timeframe.name, first)
+        without_data, missing = _lacking(todo, local)
+        provider, span = self._bar_store.provider, todo.span or DateRange()
+        return LoadReport(
+            symbol=str(request.instrument),
+            timeframe=request.timeframe.name,
+            provider=provider,
+            replay=provider == REPLAY,
+            mode=request.mode,
+            outcome=None if lookup is None else str(lookup.outcome),
+            verdict_age=None if lookup is None else lookup.age,
+            lookup_error=None if lookup is None or lookup.error is None else str(lookup.error),
+            start=_iso(span.start),
+            end=_iso(span.end),
+            clamped_to=_iso(todo.clamped_to),
+            local=todo.at_hand,
+            without_data=without_data,
+            missing=missing,
         )
-        # A provider may give more than was asked for, such as the unfinished bar of today.
-        return DateRange(segment.start, segment.end).select(conform(answer))
-
-    def _attrs(self, request: _Request, lookup: Lookup) -> dict[str, str | bool]:
-        provider = self._bar_store.provider
-        return {
-            "symbol": request.symbol,
-            "timeframe": request.timeframe,
-            "provider": provider,
-            "replay": provider == "replay",
-            "outcome": str(lookup.outcome),
-        }
 
 
-def _not_found(symbol: str, lookup: Lookup) -> SymbolNotFoundError:
-    message = lookup.result.error_message or f"there is no instrument {symbol}"
+def _lacking(todo: Plan, local: LocalBars) -> tuple[int, int]:
+    """How many of the expected bars the provider does not have, and how many it was not asked for."""
+    if todo.at_hand == len(todo.expected):
+        return 0, 0
+    present = todo.expected.isin(pd.DatetimeIndex(local.bars.index))
+    absent = todo.expected.isin(pd.DatetimeIndex(local.empty.index)) & ~present
+    return int(absent.sum()), int((~present & ~absent).sum())
+
+
+def _teller(symbol: str, timeframe: str, progress: ProgressCallback | None) -> Tell:
+    if progress is None:
+        return lambda _step, _of, _what: None
+    return lambda step, of, what: progress(Progress(symbol, timeframe, step, of, what))
+
+
+def _release(trying: asyncio.Future[Claim | None]) -> None:
+    if not trying.cancelled() and trying.exception() is None and (claim := trying.result()) is not None:
+        claim.release()
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _not_found(instrument: Instrument, lookup: Lookup) -> SymbolNotFoundError:
+    message = lookup.result.error_message or f"there is no instrument {instrument}"
     suggestion = lookup.result.suggested_symbol
     if suggestion and suggestion not in message:
         message = f"{message}; did you mean {suggestion!r}?"
     return SymbolNotFoundError(message, suggested_symbol=suggestion)
-
-
-def _head(lookup: Lookup, timeframe: str) -> datetime | None:
-    """The stamp of the first daily bar: a head timestamp may name the minute in which its session opened."""
-    head = lookup.result.head_timestamp(timeframe)
-    return None if head is None else datetime.combine(head.date(), time.min, UTC)
-
-
-def _has_no_data(lookup: Lookup, timeframe: str) -> bool:
-    heads = lookup.result.head_timestamps or {}
-    return timeframe in heads and heads[timeframe] is None
-
-
-def _gaps(
-    request: _Request, lookup: Lookup, wanted: DateRange, local: pd.DataFrame, now: datetime
-) -> list[pd.DatetimeIndex]:
-    if wanted.start is None or wanted.end is None:
-        raise lookup.error or ConfigurationError(
-            f"{request.symbol}: the provider does not say when its {request.timeframe} bars begin; give start_date"
-        )
-    name = calendar_name(lookup.result.contract_info, request.instrument.asset_type)
-    expected = completed_sessions(name, wanted.start, wanted.end, now)
-    return missing_runs(expected, pd.DatetimeIndex(local.index))
-
-
-def _requests(gaps: Sequence[pd.DatetimeIndex], longest: timedelta, now: datetime) -> list[Segment]:
-    return list(chain.from_iterable(segments(gap, longest, now) for gap in gaps))

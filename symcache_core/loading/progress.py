@@ -11,11 +11,15 @@ class Progress:
     """One step of a load is done.
 
     Args:
+        symbol: As the caller wrote it.
+        timeframe: The length of a bar.
         step: How many requests for bars are answered.
         of: How many this load makes in all; zero when every bar is at hand.
         what: What was done last, for people.
     """
 
+    symbol: str
+    timeframe: str
     step: int
     of: int
     what: str

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal, Self, get_args
 
-import numpy as np
 import pandas as pd
 
 from ..errors import ConfigurationError
 
-Mode = Literal["tail", "backfill", "full"]
-"""Where to look for bars that are not at hand: after them, before them, or everywhere."""
+Mode = Literal["tail", "backfill", "full", "local"]
+"""Where to look for bars that are not at hand: after them, before them, everywhere, or nowhere."""
 
 DateLike = str | date
 """ISO 8601 text, a date, a datetime or a pandas Timestamp; UTC unless it says otherwise."""
@@ -43,15 +42,6 @@ class DateRange:
             return self
         return replace(self, start=head)
 
-    def select(self, bars: pd.DataFrame) -> pd.DataFrame:
-        """A copy of those of the bars that are in it."""
-        keep = np.ones(len(bars), bool)
-        if self.start is not None:
-            keep &= bars.index >= pd.Timestamp(self.start)
-        if self.end is not None:
-            keep &= bars.index <= pd.Timestamp(self.end)
-        return bars.loc[keep].copy()
-
 
 def check_mode(mode: str) -> None:
     """Refuse what is not a :data:`Mode`.
@@ -76,15 +66,20 @@ def resolve(
         now: The provider's present.
         longest: What one request can span; a tail without local bars goes back that far.
 
+    A tail begins with the first local bar, and a backfill ends with the last one: an earlier load may have been
+    interrupted, and left a hole between them.
+
     Returns:
         A range closed on both sides, except for the start where only an unknown head could tell it.
     """
     end = asked.end
     if end is None:
-        end = local[0].to_pydatetime() if mode == "backfill" and len(local) else now
+        end = local[-1].to_pydatetime() if mode == "backfill" and len(local) else now
     start = asked.start
+    if start is None and mode in ("tail", "local") and len(local):
+        start = local[0].to_pydatetime()
     if start is None and mode == "tail":
-        start = local[-1].to_pydatetime() if len(local) else min(end, now) - longest
+        start = min(end, now) - longest
     return DateRange(head if start is None else start, end)
 
 

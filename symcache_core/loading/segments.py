@@ -1,52 +1,41 @@
-"""How a run of missing sessions becomes requests that the provider accepts."""
+"""How a gap becomes requests that the provider accepts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from types import MappingProxyType
 
 import pandas as pd
 
-from ..errors import ConfigurationError
+from .gaps import Gap
+from .timeframes import Timeframe
 
-# Interactive Brokers' limit on the duration of one request, by timeframe.
-_LONGEST: Mapping[str, timedelta] = MappingProxyType({"1d": timedelta(days=365)})
-
-_DAY = timedelta(days=1)
+_TICK = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One request for bars, both ends included (UTC)."""
+    """One request for bars, both ends included (UTC), and the stamps of the bars that it has to bring."""
 
     start: datetime
     end: datetime
+    stamps: pd.DatetimeIndex
 
 
-def longest_request(timeframe: str) -> timedelta:
-    """What one request for bars of a timeframe may span.
-
-    Raises:
-        ConfigurationError: Bars of that timeframe cannot be loaded.
-    """
-    try:
-        return _LONGEST[timeframe]
-    except KeyError:
-        raise ConfigurationError(f"timeframe {timeframe!r}: this version loads {', '.join(_LONGEST)}") from None
-
-
-def segments(run: pd.DatetimeIndex, longest: timedelta, now: datetime) -> Iterator[Segment]:
-    """Split a run of sessions into requests, each from the start of a session's day to the end of a session's day.
+def segments(gap: Gap, timeframe: Timeframe, now: datetime) -> Iterator[Segment]:
+    """Split a gap into requests, each from the stamp of a bar to the end of a bar.
 
     Args:
-        run: The sessions, rising, each as the midnight (UTC) of its day.
-        longest: What one request may span, in whole days.
+        gap: The missing bars.
+        timeframe: Their length, and what one request may span.
         now: The present (UTC), past which nothing is asked for.
     """
-    while len(run):
-        fits = int(run.searchsorted(run[0] + longest - _DAY, side="right"))
-        end_of_day = run[fits - 1].to_pydatetime() + _DAY - timedelta(seconds=1)
-        yield Segment(run[0].to_pydatetime(), min(end_of_day, now))
-        run = run[fits:]
+    stamps = gap.stamps
+    while len(stamps):
+        fits = int(stamps.searchsorted(stamps[0] + timeframe.longest - timeframe.length, side="right"))
+        wanted, stamps = stamps[:fits], stamps[fits:]
+        # A session's start may cut its first bar short.
+        following = stamps[0] if len(stamps) else gap.before
+        end = wanted[-1] + timeframe.length if following is None else min(wanted[-1] + timeframe.length, following)
+        yield Segment(wanted[0].to_pydatetime(), min(end.to_pydatetime() - _TICK, now), wanted)

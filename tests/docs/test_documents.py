@@ -16,11 +16,17 @@ from symcache_core.settings import parse_duration
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = DOCUMENTS[0].read_text()
-EXAMPLES = re.findall(r"```python\n(.*?)```\n+```text\n(.*?)```", README, re.DOTALL)
+EXAMPLES = [
+    pytest.param(code, output, id=f"{document.name}-{number}")
+    for document in DOCUMENTS
+    for number, (code, output) in enumerate(
+        re.findall(r"```python\n(.*?)```\n+```text\n(.*?)```", document.read_text(), re.DOTALL)
+    )
+]
 
 
-@pytest.mark.parametrize(("code", "output"), EXAMPLES, ids=["data manager", "cache alone"])
-def test_an_example_prints_what_the_readme_says(code, output, tmp_path):
+@pytest.mark.parametrize(("code", "output"), EXAMPLES)
+def test_an_example_prints_what_its_document_says(code, output, tmp_path):
     script = tmp_path / "example.py"
     script.write_text(code)
     environment = {"PATH": "/usr/bin:/bin", "SYMCACHE_HOST_LATENCY": "0"}

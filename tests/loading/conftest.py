@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 
 from symcache_core import ContractInfo, SymbolCache, SymcacheSettings, ValidationResult, open_symbol_cache
-from symcache_core.errors import ProviderUnavailableError
 from symcache_core.loading import DataLoadingOrchestrator
 from symcache_core.loading.bar_store import BarStore
 
@@ -38,12 +37,16 @@ def source() -> Bars:
 
 @dataclass
 class Market:
-    """A provider in memory that keeps a list of what it was asked; ``heads`` and ``contracts`` can be overridden."""
+    """A provider in memory that keeps a list of what it was asked.
 
-    bars: Bars
+    ``heads``, ``contracts`` and ``bars`` can be overridden, the latter also of one timeframe: ``("AAPL", "1h")``.
+    ``trouble`` is called with the number of the call (from 1) and its start, and gives the error to raise, if any.
+    """
+
+    bars: dict[Any, pd.DataFrame]
     heads: dict[str, str | None] = field(default_factory=dict)
     contracts: dict[str, ContractInfo] = field(default_factory=dict)
-    fails_at: int | None = None
+    trouble: Callable[[int, datetime], Exception | None] = lambda _call, _start: None
     hangs: bool = False
     lookups: list[str] = field(default_factory=list)
     asked: list[tuple[str, datetime, datetime]] = field(default_factory=list)
@@ -56,12 +59,9 @@ class Market:
             return ValidationResult(
                 is_valid=False, symbol=symbol, error_message=f"Symbol {symbol} not found", suggested_symbol="META"
             )
-        head = self.heads[symbol] if symbol in self.heads else self.bars[symbol].index[0].isoformat()
+        heads = {timeframe: self._head(symbol, timeframe) for timeframe in timeframes}
         return ValidationResult(
-            is_valid=True,
-            symbol=symbol,
-            contract_info=self.contracts.get(symbol),
-            head_timestamps=dict.fromkeys(timeframes, head),
+            is_valid=True, symbol=symbol, contract_info=self.contracts.get(symbol), head_timestamps=heads
         )
 
     async def fetch_historical_data(
@@ -70,35 +70,58 @@ class Market:
         self.asked.append((symbol, start, end))
         self.fetching.set()
         try:
-            if len(self.asked) == self.fails_at:
-                raise ProviderUnavailableError("the line is dead", code="1100")
+            if error := self.trouble(len(self.asked), start):
+                raise error
             if self.hangs:
                 await asyncio.Event().wait()
-            return self.bars[symbol].loc[start:end]
+            await asyncio.sleep(0)
+            return self.table(symbol, timeframe).loc[start:end]
         finally:
             self.ended.append(symbol)
 
-    def sessions_asked(self, symbol: str) -> pd.DatetimeIndex:
-        """The sessions of a symbol's bars within what was asked; one that was asked twice is there twice."""
-        stamps = [self.bars[symbol].loc[start:end].index for _, start, end in self.asked]
-        return stamps[0].append(stamps[1:]) if stamps else self.bars[symbol].index[:0]
+    def table(self, symbol: str, timeframe: str) -> pd.DataFrame:
+        """All that there is."""
+        return self.bars.get((symbol, timeframe), self.bars[symbol])
+
+    def sessions_asked(self, symbol: str, timeframe: str = "1d") -> pd.DatetimeIndex:
+        """The stamps of a symbol's bars within what was asked, rising; one that was asked twice is there twice."""
+        bars = self.table(symbol, timeframe)
+        stamps = [bars.loc[start:end].index for _, start, end in self.asked]
+        return bars.index[:0].append(stamps).sort_values()
+
+    def _head(self, symbol: str, timeframe: str) -> str | None:
+        if symbol in self.heads:
+            return self.heads[symbol]
+        return str(self.table(symbol, timeframe).index[0].isoformat())
 
 
 @dataclass
 class Loader:
-    """An orchestrator and its parts; ``load`` runs on an event loop of its own."""
+    """An orchestrator and its parts; ``load`` runs on an event loop of its own, and no pause takes any time."""
 
     market: Market
     store: BarStore
     symbol_cache: SymbolCache
     now: datetime = NOW
+    pauses: list[float] = field(default_factory=list)
 
     async def aload(self, symbol: str, timeframe: str = "1d", **options: Any) -> pd.DataFrame:
-        orchestrator = DataLoadingOrchestrator(self.symbol_cache, self.market, self.store, lambda: self.now)
+        async def sleep(seconds: float) -> None:
+            self.pauses.append(seconds)
+
+        orchestrator = DataLoadingOrchestrator(self.symbol_cache, self.market, self.store, lambda: self.now, sleep)
         return await orchestrator.load_with_fallback(symbol, timeframe, **options)
 
     def load(self, symbol: str, timeframe: str = "1d", **options: Any) -> pd.DataFrame:
         return asyncio.run(self.aload(symbol, timeframe, **options))
+
+    def keep(self, symbol: str, bars: pd.DataFrame, timeframe: str = "1d") -> None:
+        """Have bars at hand."""
+        self.store.merge(symbol, timeframe, bars, asked=self.now)
+
+    def kept(self, symbol: str, timeframe: str = "1d") -> pd.DataFrame:
+        """The bars at hand."""
+        return self.store.read(symbol, timeframe).bars
 
 
 @pytest.fixture

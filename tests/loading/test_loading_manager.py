@@ -1,6 +1,7 @@
 """A manager loads from anywhere, opens what it needs when it needs it, and closes what it opened."""
 
 import asyncio
+import itertools
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import pytest
 
 from symcache_core import Outcome, SymcacheSettings
 from symcache_core.errors import ClosedError, ConfigurationError, LoadCancelledError
-from symcache_core.loading import CancellationToken, DataManager
+from symcache_core.loading import CancellationToken, DataManager, LoadManyReport
 
 NOW = datetime(2013, 3, 1, 22, tzinfo=UTC).timestamp()
 
@@ -99,8 +100,8 @@ def test_a_token_ends_a_hanging_load(manager, market):
 
 
 def test_errors_come_out_as_they_are(manager):
-    with pytest.raises(ConfigurationError, match="'1h'"):
-        manager.load("AAPL", "1h")
+    with pytest.raises(ConfigurationError, match="'3h': use one of 1m, 5m"):
+        manager.load("AAPL", "3h")
 
 
 def test_making_one_touches_nothing(tmp_path, monkeypatch):
@@ -159,3 +160,76 @@ def test_closing_ends_a_load_in_another_thread(manager, market):
         manager.close()
         with pytest.raises(ClosedError):
             load.result(5)
+
+
+def test_many_symbols_load_with_one_report_and_one_that_fails_hurts_no_other(manager, source):
+    manager.load("IBM", mode="full")
+    many = manager.load_many(["AAPL", "NOPE", "IBM", "AAPL"], mode="full")
+    assert list(many.frames) == ["AAPL", "IBM"]
+    for symbol, frame in many.frames.items():
+        pd.testing.assert_frame_equal(frame, source[symbol])
+    assert many.report == LoadManyReport(
+        loaded=2,
+        from_local=1,
+        asked=1,
+        requests=13,
+        failed={"NOPE": "Symbol NOPE not found; did you mean 'META'?"},
+    )
+    again = asyncio.run(manager.aload_many(["AAPL", "IBM"], mode="full"))
+    assert (again.report.from_local, again.report.requests) == (2, 0)
+
+
+def test_of_many_symbols_no_more_than_so_many_are_loaded_at_once(manager, market):
+    under_way, most = set(), [0]
+
+    def note(step):
+        if step.step < step.of:
+            under_way.add(step.symbol)
+        else:
+            under_way.discard(step.symbol)
+        most[0] = max(most[0], len(under_way))
+
+    manager.load_many(["AAPL", "IBM", "MSFT", "GOOG", "FB"], mode="full", concurrency=2, progress=note)
+    assert most[0] == 2
+    with pytest.raises(ValueError, match="concurrency is 0"):
+        manager.load_many(["AAPL"], concurrency=0)
+
+
+def test_each_of_many_comes_as_soon_as_it_is_there_and_leaving_early_ends_the_rest(manager, market):
+    results = manager.load_each(["FB", "AAPL"], concurrency=1)
+    assert next(results).symbol == "FB"
+    market.hangs = True
+    results.close()
+    assert market.ended.count("AAPL") == sum(symbol == "AAPL" for symbol, _, _ in market.asked)
+    market.hangs = False
+    assert len(manager.load("AAPL")) > 200
+
+
+def test_what_is_wrong_for_every_symbol_is_one_error(manager, market):
+    with pytest.raises(ConfigurationError, match="start_date 'someday'"):
+        manager.load_many(["AAPL", "IBM"], start_date="someday")
+    assert market.lookups == []
+
+
+def test_a_token_ends_a_load_of_many(manager, market):
+    market.hangs = True
+    token = CancellationToken()
+    with ThreadPoolExecutor(1) as pool:
+        load = pool.submit(manager.load_many, ["AAPL", "IBM"], cancellation_token=token)
+        token.cancel()
+        with pytest.raises(LoadCancelledError):
+            load.result(5)
+
+
+def test_symbols_without_end_are_taken_as_they_are_needed(manager):
+    taken = []
+
+    def endless():
+        for symbol in itertools.cycle(["FB", "AAPL", "IBM", "MSFT", "GOOG"]):
+            taken.append(symbol)
+            yield symbol if len(taken) <= 5 else f"NOPE{len(taken)}"
+
+    results = manager.load_each(endless(), concurrency=2)
+    assert {next(results).symbol for _ in range(3)} <= {"FB", "AAPL", "IBM", "MSFT", "GOOG"}
+    results.close()
+    assert len(taken) < 12

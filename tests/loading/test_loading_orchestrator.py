@@ -15,10 +15,14 @@ from symcache_core.errors import (
     ConfigurationError,
     InvalidSymbolError,
     LoadCancelledError,
+    ProviderError,
+    ProviderPacingError,
     ProviderUnavailableError,
     SymbolNotFoundError,
 )
 from symcache_core.loading import CancellationToken
+from symcache_core.loading.fetching import AT_ONCE, ATTEMPTS
+from symcache_core.loading.report import LoadReport
 
 
 async def unreachable(symbol, timeframes):
@@ -45,29 +49,50 @@ def test_a_second_full_load_asks_nothing_at_all(loader, market, source):
     assert market.asked == market.lookups == []
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, database=None)
-@given(removed=st.sets(st.integers(0, 119), max_size=25), start=st.integers(0, 3000))
-def test_whatever_is_missing_is_filled_in_and_nothing_present_is_asked(new_loader, source, removed, start):
-    loader, bars = new_loader(), source["IBM"].iloc[start : start + 120]
-    local = bars.drop(bars.index[sorted(removed)])
-    loader.store.merge("IBM", "1d", local)
-    assert_same(loader.load("IBM", start_date=bars.index[0], end_date=bars.index[-1]), bars)
-    asked = loader.market.sessions_asked("IBM")
-    assert list(asked) == [bars.index[at] for at in sorted(removed)]
+GAPS = {
+    "symbol": st.sampled_from(["AAPL", "IBM", "MSFT", "GOOG", "FB"]),
+    "scattered": st.sets(st.integers(0, 3269), max_size=25),
+    "stretches": st.lists(st.tuples(st.integers(0, 3269), st.integers(1, 800)), max_size=4),
+}
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, database=None)
+@given(**GAPS)
+def test_whatever_is_missing_is_filled_in_and_nothing_present_is_asked(
+    new_loader, source, symbol, scattered, stretches
+):
+    assert_filled_exactly(new_loader(), source, symbol, scattered, stretches)
+
+
+@pytest.mark.soak
+@settings(max_examples=500, deadline=None, derandomize=True, database=None)
+@given(**GAPS)
+def test_hundreds_of_patterns_of_gaps_are_filled_exactly(new_loader, source, symbol, scattered, stretches):
+    assert_filled_exactly(new_loader(), source, symbol, scattered, stretches)
+
+
+def assert_filled_exactly(loader, source, symbol, scattered, stretches):
+    bars = source[symbol]
+    gone = scattered.union(*(range(first, first + length) for first, length in stretches))
+    missing = bars.index[sorted(at for at in gone if at < len(bars))]
+    loader.keep(symbol, bars.drop(missing))
+    assert_same(loader.load(symbol, mode="full"), bars)
+    assert list(loader.market.sessions_asked(symbol)) == list(missing)
+    loader.market.asked.clear()
+    assert_same(loader.load(symbol, mode="full"), bars)
+    assert loader.market.asked == []
 
 
 @pytest.mark.parametrize("removed", [["2001-09-10"], ["2001-09-10", "2001-09-17"], ["2012-10-26", "2012-10-31"]])
 def test_a_hole_beside_a_closure_is_filled_with_one_request(loader, market, source, removed):
-    loader.store.merge("MSFT", "1d", source["MSFT"].drop(pd.DatetimeIndex(removed, tz="UTC")))
+    loader.keep("MSFT", source["MSFT"].drop(pd.DatetimeIndex(removed, tz="UTC")))
     assert_same(loader.load("MSFT", mode="full"), source["MSFT"])
     assert list(market.sessions_asked("MSFT")) == list(pd.DatetimeIndex(removed, tz="UTC"))
     assert len(market.asked) == 1
 
 
 def test_a_gap_from_friday_to_tuesday_is_one_request(loader, market, source):
-    loader.store.merge(
-        "MSFT", "1d", source["MSFT"].drop(pd.DatetimeIndex(["2012-06-08", "2012-06-11", "2012-06-12"], tz="UTC"))
-    )
+    loader.keep("MSFT", source["MSFT"].drop(pd.DatetimeIndex(["2012-06-08", "2012-06-11", "2012-06-12"], tz="UTC")))
     assert_same(loader.load("MSFT", mode="full"), source["MSFT"])
     friday, tuesday = datetime(2012, 6, 8, tzinfo=UTC), datetime(2012, 6, 12, 23, 59, 59, tzinfo=UTC)
     assert market.asked == [("MSFT", friday, tuesday)]
@@ -79,13 +104,13 @@ def test_a_tail_without_local_bars_is_one_request_back_from_now(loader, market, 
 
 
 def test_a_tail_goes_on_from_the_last_local_bar_and_gives_all_bars_at_hand(loader, market, source):
-    loader.store.merge("AAPL", "1d", source["AAPL"].loc["2012-06-01":"2012-12-31"])
+    loader.keep("AAPL", source["AAPL"].loc["2012-06-01":"2012-12-31"])
     assert_same(loader.load("AAPL"), source["AAPL"].loc["2012-06-01":])
     assert list(market.sessions_asked("AAPL")) == list(source["AAPL"].loc["2013-01-01":].index)
 
 
 def test_a_backfill_ends_at_the_first_local_bar(loader, market, source):
-    loader.store.merge("AAPL", "1d", source["AAPL"].loc["2001-01-02":"2001-12-31"])
+    loader.keep("AAPL", source["AAPL"].loc["2001-01-02":"2001-12-31"])
     assert_same(loader.load("AAPL", mode="backfill"), source["AAPL"].loc[:"2001-12-31"])
     assert list(market.sessions_asked("AAPL")) == list(source["AAPL"].loc[:"2000-12-31"].index)
 
@@ -96,7 +121,7 @@ def test_a_backfill_without_local_bars_is_a_full_load(loader, source):
 
 @pytest.mark.parametrize("mode", ["tail", "backfill", "full"])
 def test_explicit_dates_win_over_the_mode_and_bound_what_comes_back(loader, market, source, mode):
-    loader.store.merge("AAPL", "1d", source["AAPL"].loc["2005-01-01":"2005-12-31"])
+    loader.keep("AAPL", source["AAPL"].loc["2005-01-01":"2005-12-31"])
     frame = loader.load("AAPL", start_date="2004-06-01", end_date="2005-02-01", mode=mode)
     assert_same(frame, source["AAPL"].loc["2004-06-01":"2005-02-01"])
     assert list(market.sessions_asked("AAPL")) == list(source["AAPL"].loc["2004-06-01":"2004-12-31"].index)
@@ -109,7 +134,7 @@ def test_a_start_before_the_first_bar_is_moved_there_and_said(loader, market, so
     assert market.asked[0][1] == datetime(2004, 8, 19, tzinfo=UTC)
     assert frame.attrs["clamped_to"] == "2004-08-19T00:00:00+00:00"
     assert "GOOG 1d has no data before 2004-08-19" in caplog.text
-    assert "clamped_to" not in loader.load("GOOG", start_date="2004-08-19").attrs
+    assert loader.load("GOOG", start_date="2004-08-19").attrs["clamped_to"] is None
 
 
 def test_the_first_session_counts_although_the_head_timestamp_names_its_opening(loader, market, source):
@@ -168,7 +193,7 @@ def test_an_unknown_symbol_is_an_error_with_the_providers_words_and_nothing_is_l
 @pytest.mark.parametrize(
     ("symbol", "options", "error"),
     [
-        ("AAPL", {"timeframe": "1h"}, ConfigurationError),
+        ("AAPL", {"timeframe": "3h"}, ConfigurationError),
         ("AAPL", {"mode": "head"}, ConfigurationError),
         ("AAPL", {"start_date": "2013-01-02", "end_date": "2013-01-01"}, ConfigurationError),
         ("", {}, InvalidSymbolError),
@@ -181,18 +206,221 @@ def test_what_makes_no_sense_is_refused_before_the_provider_hears_of_it(loader, 
     assert market.lookups == []
 
 
-def test_a_failing_request_leaves_the_error_unchanged_and_what_came_before_saved(loader, market, source):
-    market.fails_at = 4
+def test_a_request_that_fails_for_good_leaves_its_error_unchanged_and_loses_no_other(loader, market, source):
+    market.trouble = lambda call, start: (
+        ProviderError("no permission for 2003", code="354") if start.year == 2003 else None
+    )
+    with pytest.raises(ProviderError, match="no permission for 2003") as caught:
+        loader.load("AAPL", mode="full")
+    assert caught.value.code == "354"
+    assert loader.pauses == []
+    saved = loader.kept("AAPL")
+    assert len(market.asked) == 13
+    market.trouble = lambda call, start: None
+    market.asked.clear()
+    assert_same(loader.load("AAPL", mode="full"), source["AAPL"])
+    assert len(market.asked) == 1
+    assert not market.sessions_asked("AAPL").isin(saved.index).any()
+
+
+def test_a_request_that_fails_for_a_moment_is_made_again_after_a_pause(loader, market, source):
+    market.trouble = lambda call, start: ProviderUnavailableError("reset by peer") if call in {2, 5} else None
+    assert_same(loader.load("AAPL", mode="full"), source["AAPL"])
+    assert len(market.asked) == 15
+    assert len(loader.pauses) == 2
+
+
+def test_a_provider_that_asks_for_time_is_given_that_time(loader, market, source):
+    market.trouble = lambda call, start: ProviderPacingError("slower", retry_after=12.5) if call == 1 else None
+    assert_same(loader.load("FB", mode="full"), source["FB"])
+    assert loader.pauses == [12.5]
+
+
+def test_a_provider_that_stays_away_is_not_asked_for_every_segment(loader, market):
+    market.trouble = lambda call, start: ProviderUnavailableError("the line is dead", code="1100")
     with pytest.raises(ProviderUnavailableError, match="the line is dead") as caught:
         loader.load("AAPL", mode="full")
     assert caught.value.code == "1100"
-    saved = loader.store.read("AAPL", "1d")
-    assert_same(saved, source["AAPL"].head(len(saved)))
-    assert len(saved) > 700
-    market.fails_at = None
+    assert len(market.asked) == ATTEMPTS * AT_ONCE
+
+
+@pytest.mark.parametrize("pause", [30.5, 3600, float("inf"), float("nan"), -1])
+def test_a_provider_that_asks_for_too_much_time_is_not_waited_for(loader, market, pause):
+    market.trouble = lambda call, start: ProviderPacingError("not today", retry_after=pause)
+    with pytest.raises(ProviderPacingError, match="not today"):
+        loader.load("FB", mode="full")
+    assert loader.pauses == []
+
+
+def test_a_provider_that_cancels_its_own_call_has_failed(loader, market):
+    market.trouble = lambda call, start: asyncio.CancelledError() if start.year == 2003 else None
+    with pytest.raises(ProviderError, match="cancelled its own call"):
+        loader.load("AAPL", mode="full")
+
+
+@pytest.mark.parametrize("answer", [None, [], "bars", pd.DataFrame({"open": [1.0]}), 7])
+def test_an_answer_that_is_no_frame_of_bars_is_the_providers_error(loader, market, answer):
+    async def wrong(*question):
+        return answer
+
+    market.fetch_historical_data = wrong
+    with pytest.raises(ProviderError, match="the provider"):
+        loader.load("FB", mode="full")
+
+
+@pytest.mark.parametrize("at", [0, 1, 5])
+def test_an_error_of_the_progress_callback_ends_the_load_as_it_is(loader, at):
+    def callback(step):
+        if step.step == at:
+            raise KeyError("the caller's own")
+
+    with pytest.raises(KeyError, match="the caller's own"):
+        loader.load("AAPL", mode="full", progress=callback)
+
+
+def test_a_bar_that_cannot_be_one_is_asked_for_again_next_time(loader, market, source):
+    broken = source["FB"].copy()
+    broken.iloc[5, 0] = float("nan")
+    market.bars["FB"] = broken
+    assert loader.load("FB", mode="full").attrs["missing"] == 1
+    market.bars["FB"] = source["FB"]
+    assert_same(loader.load("FB", mode="full"), source["FB"])
+
+
+@pytest.mark.parametrize("mode", ["tail", "backfill"])
+def test_what_an_interrupted_load_has_left_out_is_fetched_by_the_same_one(loader, market, source, mode):
+    bars = source["AAPL"]
+    loader.keep("AAPL", bars.iloc[:250] if mode == "tail" else bars.iloc[-250:])
+    token = CancellationToken()
+    with pytest.raises(LoadCancelledError):
+        loader.load(
+            "AAPL", mode=mode, cancellation_token=token, progress=lambda step: step.step == 2 and token.cancel()
+        )
+    kept = loader.kept("AAPL")
+    assert 250 < len(kept) < len(bars)
     market.asked.clear()
+    assert_same(loader.load("AAPL", mode=mode), bars)
+    assert not market.sessions_asked("AAPL").isin(kept.index).any()
+
+
+def test_a_tail_fetches_the_newest_bars_first(loader, market):
+    loader.load("AAPL", start_date="2005-01-01")
+    starts = [start for _, start, _ in market.asked]
+    assert starts == sorted(starts, reverse=True)
+
+
+def test_no_more_than_a_few_requests_are_under_way_at_once(loader, market, source):
+    under_way, most = [0], [0]
+    fetch = market.fetch_historical_data
+
+    async def counted(*question):
+        under_way[0] += 1
+        most[0] = max(most[0], under_way[0])
+        await asyncio.sleep(0)
+        bars = await fetch(*question)
+        under_way[0] -= 1
+        return bars
+
+    market.fetch_historical_data = counted
     assert_same(loader.load("AAPL", mode="full"), source["AAPL"])
-    assert not market.sessions_asked("AAPL").isin(saved.index).any()
+    assert most[0] == AT_ONCE
+
+
+def test_bars_that_the_provider_does_not_have_are_not_asked_for_again_until_its_answer_is_old(loader, market, source):
+    hole = pd.date_range("2012-06-04", "2012-06-06", tz="UTC")
+    market.bars["FB"] = source["FB"].drop(hole)
+    assert len(loader.load("FB", mode="full")) == len(source["FB"]) - 3
+    market.asked.clear()
+    frame = loader.load("FB", mode="full")
+    assert market.asked == []
+    assert (frame.attrs["without_data"], frame.attrs["missing"]) == (3, 0)
+    loader.now += timedelta(days=31)
+    market.bars["FB"] = source["FB"]
+    assert_same(loader.load("FB", mode="full", end_date="2013-03-01"), source["FB"])
+    assert list(market.sessions_asked("FB")) == list(hole)
+
+
+def test_last_evenings_missing_bar_is_asked_for_again_in_the_morning(loader, market, source):
+    market.bars["FB"] = source["FB"].loc[:"2013-02-28"]
+    loader.load("FB", mode="full")
+    market.bars["FB"] = source["FB"]
+    loader.now += timedelta(minutes=30)
+    assert len(loader.load("FB", mode="full")) == 195
+    loader.now += timedelta(hours=10)
+    assert_same(loader.load("FB", mode="full"), source["FB"])
+
+
+def test_a_local_load_asks_nobody_for_anything(loader, market, source):
+    loader.keep("AAPL", source["AAPL"].loc["2005":"2006"])
+    market.validate_and_get_metadata = market.fetch_historical_data = unreachable
+    frame = loader.load("AAPL", start_date="2004-12-01", mode="local")
+    assert_same(frame, source["AAPL"].loc["2005":"2006"])
+    report = LoadReport.of(frame)
+    assert (report.outcome, report.requests, report.local) == (None, 0, len(frame))
+    assert loader.symbol_cache.get_stats().misses == 0
+    assert report.missing == len(source["AAPL"].loc["2004-12":]) - len(frame)
+
+
+def test_a_local_load_knows_what_the_cache_knows(loader, market, source):
+    loader.load("GOOG", start_date="2013-01-01")
+    market.lookups.clear()
+    report = LoadReport.of(loader.load("GOOG", start_date="2000-01-01", mode="local"))
+    assert report.clamped_to == "2004-08-19T00:00:00+00:00"
+    assert report.missing == len(source["GOOG"].loc[:"2012"])
+    assert market.lookups == []
+
+
+def test_a_local_load_of_nothing_is_an_empty_frame_with_the_right_columns(loader, source):
+    assert_same(loader.load("NOPE", mode="local"), source["AAPL"].head(0))
+
+
+def test_a_report_says_where_everything_came_from(loader, source):
+    loader.keep("GOOG", source["GOOG"].loc["2012"])
+    report = LoadReport.of(loader.load("GOOG", start_date="2000-01-01", mode="full"))
+    assert report.outcome == "miss"
+    assert report.verdict_age < 60
+    assert report.start == report.clamped_to == "2004-08-19T00:00:00+00:00"
+    assert report.local == len(source["GOOG"].loc["2012"])
+    assert report.fetched == len(source["GOOG"]) - report.local
+    assert report.requests == 9
+    assert (report.without_data, report.missing) == (0, 0)
+    assert LoadReport.of(loader.load("GOOG")).outcome == "hit"
+
+
+def test_bars_within_sessions_are_loaded_by_the_exchanges_hours(loader, market):
+    hours = [
+        f"2012-11-{day} {hour}"
+        for day in (20, 21)
+        for hour in ("14:30", "15:00", "16:00", "17:00", "18:00", "19:00", "20:00")
+    ]
+    hours += [f"2012-11-23 {hour}" for hour in ("14:30", "15:00", "16:00", "17:00")]  # the day after Thanksgiving
+    stamps = pd.DatetimeIndex(hours, tz="UTC", name="timestamp").as_unit("ns")
+    bars = pd.DataFrame(1.5, index=stamps, columns=["open", "high", "low", "close", "volume"])
+    market.bars["AAPL", "1h"] = bars
+    loader.keep("AAPL", bars.drop(stamps[[3, 4, 15]]), "1h")
+    assert_same(loader.load("AAPL", "1h", start_date="2012-11-20", end_date="2012-11-25"), bars)
+    assert list(market.sessions_asked("AAPL", "1h")) == list(stamps[[3, 4, 15]])
+
+
+def test_a_bar_that_is_still_forming_is_neither_asked_for_nor_kept(loader, market):
+    loader.now = datetime(2012, 11, 20, 15, 30, tzinfo=UTC)
+    stamps = pd.DatetimeIndex(["2012-11-20 14:30", "2012-11-20 15:00"], tz="UTC", name="timestamp").as_unit("ns")
+    market.bars["AAPL", "1h"] = pd.DataFrame(1.5, index=stamps, columns=["open", "high", "low", "close", "volume"])
+    assert list(loader.load("AAPL", "1h", start_date="2012-11-20").index) == [stamps[0]]
+    assert list(loader.kept("AAPL", "1h").index) == [stamps[0]]
+
+
+def test_weekly_bars_are_whole_weeks_by_their_mondays(loader, market, source):
+    weeks = (
+        source["AAPL"].resample("W-MON", label="left", closed="left").last().rename_axis("timestamp").astype("float64")
+    )
+    market.bars["AAPL", "1w"] = weeks
+    frame = loader.load("AAPL", "1w", mode="full")
+    assert_same(
+        frame,
+        weeks.asfreq(None) if weeks.index.freq is None else weeks.set_axis(pd.DatetimeIndex(weeks.index, freq=None)),
+    )
+    assert market.asked[0][1] == datetime(2000, 2, 28, tzinfo=UTC)
 
 
 def test_forex_is_asked_for_on_its_own_calendar_by_its_canonical_name(loader, market):
@@ -236,7 +464,6 @@ def test_an_outdated_verdict_still_loads_when_the_provider_cannot_give_a_new_one
 
 def test_attrs_are_plain_values_that_neither_concat_nor_parquet_minds(loader, tmp_path):
     frame = loader.load("AAPL")
-    assert frame.attrs == {"symbol": "AAPL", "timeframe": "1d", "provider": "ib", "replay": False, "outcome": "miss"}
     assert json.loads(json.dumps(frame.attrs)) == frame.attrs
     other = loader.load("MSFT")
     assert len(pd.concat([frame, other])) == len(frame) + len(other)
@@ -254,8 +481,9 @@ def test_progress_counts_every_request(loader):
     told = []
     loader.load("AAPL", mode="full", progress=told.append)
     assert [(step.step, step.of) for step in told] == [(at, 13) for at in range(14)]
-    assert told[0].what == "AAPL 1d: 0 bars at hand, lookup was a miss"
-    assert told[1].what == "AAPL 1d: 252 bars from 2000-03-01 to 2001-02-28"
+    assert {(step.symbol, step.timeframe) for step in told} == {("AAPL", "1d")}
+    assert told[0].what == "0 bars at hand"
+    assert "252 bars from 2000-03-01 to 2001-02-28" in [step.what for step in told]
 
 
 def test_two_loads_of_one_symbol_at_once_lose_no_bars(loader, source):
@@ -264,7 +492,7 @@ def test_two_loads_of_one_symbol_at_once_lose_no_bars(loader, source):
         return await asyncio.gather(old, loader.aload("AAPL", start_date="2004-01-01"))
 
     asyncio.run(both())
-    assert_same(loader.store.read("AAPL", "1d"), source["AAPL"])
+    assert_same(loader.kept("AAPL"), source["AAPL"])
 
 
 def test_a_cancelled_token_ends_a_hanging_request_at_once_and_leaves_nothing_behind(loader, market):
@@ -291,8 +519,11 @@ def test_a_token_cancelled_between_two_requests_keeps_what_the_first_brought(loa
         loader.load(
             "AAPL", mode="full", cancellation_token=token, progress=lambda step: step.step == 2 and token.cancel()
         )
-    assert len(market.asked) == 2
-    assert_same(loader.store.read("AAPL", "1d"), source["AAPL"].loc[: market.asked[1][2]])
+    kept = loader.kept("AAPL")
+    assert len(kept) > 400
+    market.asked.clear()
+    assert_same(loader.load("AAPL", mode="full"), source["AAPL"])
+    assert not market.sessions_asked("AAPL").isin(kept.index).any()
 
 
 def test_a_token_of_one_load_says_nothing_to_the_next(loader, market, source):
@@ -321,6 +552,6 @@ def test_a_provider_that_does_not_tell_when_bars_begin_needs_a_start_date(loader
         return ValidationResult(is_valid=True, symbol=symbol)
 
     market.validate_and_get_metadata = untold
-    with pytest.raises(ConfigurationError, match="does not say when its 1d bars begin; give start_date"):
+    with pytest.raises(ProviderError, match="does not say when its 1d bars begin; give start_date"):
         loader.load("AAPL", mode="full")
     assert_same(loader.load("AAPL", start_date="2000-03-01", mode="full"), source["AAPL"])

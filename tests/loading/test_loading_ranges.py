@@ -70,19 +70,21 @@ def test_a_date_that_makes_no_sense_is_an_error_that_names_it(start, end, names)
 @pytest.mark.parametrize(
     ("mode", "local", "expected"),
     [
-        ("tail", LOCAL, DateRange(LOCAL[-1], NOW)),
+        ("tail", LOCAL, DateRange(LOCAL[0], NOW)),
         ("tail", NONE, DateRange(NOW - YEAR, NOW)),
-        ("backfill", LOCAL, DateRange(HEAD, LOCAL[0])),
+        ("backfill", LOCAL, DateRange(HEAD, LOCAL[-1])),
         ("backfill", NONE, DateRange(HEAD, NOW)),
         ("full", LOCAL, DateRange(HEAD, NOW)),
         ("full", NONE, DateRange(HEAD, NOW)),
+        ("local", LOCAL, DateRange(LOCAL[0], NOW)),
+        ("local", NONE, DateRange(HEAD, NOW)),
     ],
 )
 def test_a_mode_says_where_to_look(mode, local, expected):
     assert resolve(DateRange(), mode, local, HEAD, NOW, YEAR) == expected
 
 
-@pytest.mark.parametrize("mode", ["tail", "backfill", "full"])
+@pytest.mark.parametrize("mode", ["tail", "backfill", "full", "local"])
 def test_explicit_dates_win_over_every_mode(mode):
     asked = DateRange.parse("2007-01-01", "2008-01-01")
     assert resolve(asked, mode, LOCAL, HEAD, NOW, YEAR) == asked
@@ -101,5 +103,5 @@ def test_a_start_before_the_first_bar_moves_there_and_a_later_one_stays():
 
 
 def test_an_unknown_mode_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigurationError, match="'head': use one of tail, backfill, full"):
+    with pytest.raises(ConfigurationError, match="'head': use one of tail, backfill, full, local"):
         check_mode("head")

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from symcache_core import SymcacheSettings, ValidationResult
-from symcache_core.errors import ConfigurationError, SymbolNotFoundError
+from symcache_core.errors import SymbolNotFoundError
 from symcache_core.loading import DataManager
 
 # Of the backends under test, all but memory outlive the program that a second one has to take over from.
-BACKEND = {"diskcache": "diskcache"}.get(os.environ.get("SYMCACHE_TEST_BACKEND", ""), "json")
+backend = {"diskcache": "diskcache"}.get(os.environ.get("SYMCACHE_TEST_BACKEND", ""), "json")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def replay(data_dir):
     """A manager over replayed data whose host has already been needed once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SYMCACHE_HOST_LATENCY", "0")
-        with DataManager(SymcacheSettings(backend=BACKEND, data_dir=data_dir)) as manager:
+        with DataManager(SymcacheSettings(backend=backend, data_dir=data_dir)) as manager:
             manager.load("AAPL", mode="full")
             yield manager
 
@@ -34,7 +34,7 @@ def replay(data_dir):
 def without_a_host(data_dir) -> DataManager:
     """A manager over the same folder whose provider cannot be reached: whatever it loads was at hand."""
     return DataManager(
-        SymcacheSettings(backend=BACKEND, data_dir=data_dir, provider="replay", host_service_url="http://127.0.0.1:9")
+        SymcacheSettings(backend=backend, data_dir=data_dir, provider="replay", host_service_url="http://127.0.0.1:9")
     )
 
 
@@ -56,7 +56,7 @@ def test_what_was_loaded_once_needs_no_provider_even_in_another_program(replay, 
 
 def test_what_was_loaded_once_starts_no_host(replay, data_dir, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with DataManager(SymcacheSettings(backend=BACKEND, data_dir=data_dir)) as other:
+    with DataManager(SymcacheSettings(backend=backend, data_dir=data_dir)) as other:
         pd.testing.assert_frame_equal(other.load("AAPL", mode="full"), replay.load("AAPL", mode="full"))
 
 
@@ -94,7 +94,7 @@ def test_a_symbol_without_replayed_bars_is_an_empty_frame(replay):
 
 def test_replayed_bars_are_not_there_for_another_provider(replay, data_dir):
     settings = SymcacheSettings(
-        backend=BACKEND, data_dir=data_dir, provider="ib", host_service_url="http://127.0.0.1:9"
+        backend=backend, data_dir=data_dir, provider="ib", host_service_url="http://127.0.0.1:9"
     )
     with DataManager(settings, external_provider=Unlisted()) as manager:
         assert manager.load("AAPL", mode="tail", start_date="2012-01-01", end_date="2012-12-31").empty
@@ -110,6 +110,5 @@ class Unlisted:
         return pd.DataFrame()
 
 
-def test_an_intraday_timeframe_is_refused_for_now(replay):
-    with pytest.raises(ConfigurationError, match="1d"):
-        replay.load("AAPL", "1h")
+def test_a_timeframe_without_replayed_bars_is_an_empty_frame(replay):
+    assert replay.load("AAPL", "1h").empty
