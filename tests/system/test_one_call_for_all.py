@@ -292,11 +292,14 @@ def gather(start, processes, threads, tasks):
 
 
 def is_free(store, symbol):
-    """Whether somebody else would get the lease of a symbol."""
-    lease = store.try_lock(Instrument.parse(symbol).key("ib"))
-    if lease is not None:
-        lease.release()
-    return lease is not None
+    """Whether somebody else would get the lease of a symbol, which nobody waits for when it is given back."""
+    deadline = time.monotonic() + PATIENCE
+    while (lease := store.try_lock(Instrument.parse(symbol).key("ib"))) is None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    lease.release()
+    return True
 
 
 class TestJson(OneCallForAll):
