@@ -75,7 +75,7 @@ class Rows:
         """These and newer ones: the last of a stamp wins, except that no stamp loses its bar."""
         both = Rows.join([self, newer])
         order = np.lexsort((both.has_bar, both.stamps))
-        is_last = np.diff(both.stamps[order], append=np.datetime64("NaT")) != np.timedelta64(0)
+        is_last = np.diff(both.stamps[order], append=np.datetime64("NaT", "ns")) != np.timedelta64(0, "ns")
         return both[order[is_last]]
 
     def by_period(self, timeframe: str) -> Iterator[tuple[str, Rows]]:

@@ -25,7 +25,7 @@ log = logging.getLogger("symcache")
 # What nanoseconds since 1970 can tell, in whole years.
 _EARLIEST = datetime(1678, 1, 1, tzinfo=UTC)
 _LATEST = datetime(2262, 1, 1, tzinfo=UTC)
-_NOTHING = Rows.of_none(np.empty(0, "datetime64[ns]"), np.datetime64("NaT"))
+_NOTHING = Rows.of_none(np.empty(0, "datetime64[ns]"), np.datetime64("NaT", "ns"))
 _NO_STAMPS = pd.DatetimeIndex([], tz="UTC")
 
 

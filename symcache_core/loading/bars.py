@@ -103,7 +103,7 @@ def labels(frame: pd.DataFrame, timeframe: str) -> pd.DatetimeIndex:
     wall = frame.index.tz_localize(None)
     days = (stamps_of(wall) if wall.equals(wall.normalize()) else stamps_of(frame.index)).astype("datetime64[D]")
     if known.name == "1w":
-        days -= (days.astype("int64") + 3) % 7  # day 0, the first of 1970, was a Thursday
+        days -= ((days.astype("int64") + 3) % 7).astype("timedelta64[D]")  # day 0, the first of 1970, was a Thursday
     return index_of(days.astype("datetime64[ns]"))
 
 
