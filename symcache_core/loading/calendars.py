@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -65,6 +66,9 @@ _BY_EXCHANGE: Mapping[str, str] = MappingProxyType(
         "MEXI": "XMEX",
     }
 )
+
+_building = threading.Lock()
+"""Of the first loads of a program, one builds the calendar, and the others wait for it."""
 
 Nanoseconds = npt.NDArray[np.int64]
 
@@ -142,8 +146,13 @@ def _utc(nanoseconds: Nanoseconds) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(nanoseconds.astype("datetime64[ns]")).tz_localize("UTC")
 
 
-@lru_cache(maxsize=8)
 def _sessions(name: str, year: int) -> pd.DataFrame:
+    with _building:
+        return _build(name, year)
+
+
+@lru_cache(maxsize=8)
+def _build(name: str, year: int) -> pd.DataFrame:
     """The sessions up to the end of a year, by the midnight (UTC) of their days.
 
     Columns open, close, pause and resume (the end of the session where it has no pause), and the exchange's offset from
