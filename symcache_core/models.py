@@ -12,6 +12,12 @@ from typing import Annotated, Any, NoReturn, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, computed_field, model_validator
 
+REPLAY = "replay"
+"""The provider whose answers are recorded history, which must never pass for a market's."""
+
+ANY_TIMEFRAME = "*"
+"""The part that stands for every timeframe whose own is not known."""
+
 
 class FrozenDict(dict[str, Any]):
     """A dict that refuses to change; equal to, and serialised as, a plain one."""
@@ -225,6 +231,11 @@ class CachedSymbolInfo(_Value):
     suspect_since: float | None = None
     doubted: bool = False
     changes: tuple[VerdictChange, ...] = ()
+
+    @property
+    def shared_part(self) -> Part | None:
+        """What is known whatever the timeframe, if the provider said that one head timestamp serves them all."""
+        return self.parts.get(ANY_TIMEFRAME)
 
     def is_expired(self, now: float | None = None) -> bool:
         """Whether the verdict's life is over.

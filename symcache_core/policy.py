@@ -13,11 +13,17 @@ from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any
 
-from .models import CachedSymbolInfo, FrozenDict, Part, Provenance, ProviderAnswer, ValidationResult, VerdictChange
+from .models import (
+    ANY_TIMEFRAME,
+    CachedSymbolInfo,
+    FrozenDict,
+    Part,
+    Provenance,
+    ProviderAnswer,
+    ValidationResult,
+    VerdictChange,
+)
 from .symbols import Instrument
-
-ANY_TIMEFRAME = "*"
-"""The part that stands for every timeframe whose own is not known."""
 
 CLOCK_TOLERANCE = 60.0
 """How far in the future a stamp may lie before its age counts as unknown: clocks of one fleet differ a little."""
@@ -86,7 +92,7 @@ def unknown(info: CachedSymbolInfo, timeframes: Iterable[str]) -> tuple[str, ...
 
 def verdict_for(info: CachedSymbolInfo, timeframes: Iterable[str]) -> ValidationResult:
     """The verdict, with the head timestamp that serves all timeframes filled in for those without one of their own."""
-    result, shared = info.validation_result, info.parts.get(ANY_TIMEFRAME)
+    result, shared = info.validation_result, info.shared_part
     if shared is None or not result.is_valid:
         return result
     stamps = result.head_timestamps or {}
@@ -333,7 +339,7 @@ def _with(result: ValidationResult, **changes: Any) -> ValidationResult:
 
 
 def _part(info: CachedSymbolInfo, timeframe: str) -> Part | None:
-    return info.parts.get(timeframe) or info.parts.get(ANY_TIMEFRAME)
+    return info.parts.get(timeframe) or info.shared_part
 
 
 def _is_fresh(part: Part | None, now: float) -> bool:

@@ -1,0 +1,226 @@
+"""``symcache import``, ``export`` and ``migrate``: entries on their way, every one accounted for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..errors import ConfigurationError
+from ..models import REPLAY
+from ..symbols import key_prefix
+from ..transfer import (
+    Fate,
+    Found,
+    Report,
+    StoredEntries,
+    Unreadable,
+    copy,
+    entries_in,
+    open_store,
+    policy_of,
+    write_line,
+)
+from .exits import Status
+from .session import Session
+
+if TYPE_CHECKING:
+    from ..protocols import StorageBackend
+
+STDOUT = Path("-")
+
+FIGURES = {
+    Fate.COPIED: "copied",
+    Fate.MERGED: "put together with the one there",
+    Fate.UNCHANGED: "already there",
+    Fate.KEPT: "kept the one there",
+    Fate.EXPIRED: "expired, left out",
+    Fate.UNREADABLE: "unreadable, left out",
+    Fate.UNVERIFIED: "not found when read back",
+}
+"""What each fate is called in a table."""
+
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="An export, a store's file or folder, what an unversioned cache wrote; - for standard input.",
+    ),
+]
+Target = Annotated[Path, typer.Argument(metavar="FILE", help="Where to; - for standard output.")]
+From = Annotated[str, typer.Argument(metavar="FROM", help="The backend that has the entries.")]
+To = Annotated[str, typer.Argument(metavar="TO", help="The backend to copy them to.")]
+FromOption = Annotated[
+    list[str] | None,
+    typer.Option("--from", metavar="NAME=VALUE", help="An option of FROM, such as path=old.json; repeatable."),
+]
+ToOption = Annotated[
+    list[str] | None,
+    typer.Option("--to", metavar="NAME=VALUE", help="An option of TO, such as path=new.json; repeatable."),
+]
+Whose = Annotated[
+    str | None, typer.Option("--provider", metavar="NAME", help="Whose answers an unversioned file holds, if not ib's.")
+]
+Only = Annotated[str | None, typer.Option("--provider", metavar="NAME", help="Only the answers of this provider.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Write no entry; show what would become of each.")]
+
+
+def import_(session: Session, file: Source, provider: Whose = None, dry_run: DryRun = False) -> None:
+    """Bring the entries of a file into the cache.
+
+    FILE is what export wrote, a store of the json or diskcache backend, or
+    the file of an unversioned cache: backend_symbol_cache.json, or a host's
+    symbol_discovery_cache.json. It stays as it is. An entry that is newer
+    in the cache is kept, and a negative never replaces a valid one. Of two
+    valid ones the newer gets what only the other knows of timeframes. Expired
+    ones are left out. Run it again after an interruption.
+    """
+    settings = session.settings
+    with (
+        entries_in(file, settings, provider=provider) as found,
+        closing(open_store(settings, settings.backend)) as store,
+    ):
+        _copy(session, found, store, source=str(file), target=settings.backend, rehearse=dry_run)
+
+
+def export(session: Session, file: Target = STDOUT, provider: Only = None) -> None:
+    """Write every entry of the cache as JSON Lines, which import takes back.
+
+    One line for each: {"symcache": 1, "key": ..., "entry": ...}, sorted by
+    key, expired ones included. A file appears under its name when it is
+    complete.
+    """
+    settings = session.settings
+    with closing(open_store(settings, settings.backend)) as store, _sink(file) as sink:
+        found = StoredEntries(store, provider)
+        if any(key.startswith(key_prefix(REPLAY)) for key in found.keys):
+            session.output.note_replay()
+        exported = unreadable = 0
+        for each in _with_progress(session, found, "exporting", shown=file != STDOUT):
+            if isinstance(each, Unreadable):
+                unreadable += 1
+                _warn(session, each.name, each.why)
+            else:
+                exported += 1
+                sink.write(write_line(each))
+    figures = {"from": settings.backend, "to": str(file), "exported": exported, "unreadable": unreadable}
+    if file == STDOUT:
+        session.output.note(f"{exported} entries exported, {unreadable} unreadable")
+    else:
+        session.output.show_one(figures, figures)
+
+
+def migrate(
+    session: Session,
+    source: From,
+    target: To,
+    source_options: FromOption = None,
+    target_options: ToOption = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Copy every entry from one backend to another, byte for byte, and read it back.
+
+    The options of both come from the configuration, or from --from and --to.
+    FROM keeps what it has. An entry that is newer in TO is kept, and a negative
+    never replaces a valid one. Of two valid ones the newer gets what only the
+    other knows of timeframes. Expired ones are left out, and so are counters:
+    each store counts its own. Run it again after an interruption.
+    """
+    settings = session.settings
+    from_options, to_options = _options("--from", source_options), _options("--to", target_options)
+    if source == target and from_options == to_options:
+        raise ConfigurationError("FROM and TO are the same store: name another backend, or say with --to where it is")
+    with ExitStack() as opened:
+        stores = [
+            opened.enter_context(closing(open_store(settings, name, options)))
+            for name, options in ((source, from_options), (target, to_options))
+        ]
+        _copy(session, StoredEntries(stores[0]), stores[1], source=source, target=target, rehearse=dry_run)
+
+
+def _copy(
+    session: Session, found: Collection[Found], store: StorageBackend, *, source: str, target: str, rehearse: bool
+) -> None:
+    began = time.perf_counter()
+    entries = _with_progress(session, found, f"{source} to {target}", shown=True)
+    try:
+        report = copy(entries, store, policy=policy_of(session.settings), now=time.time(), rehearse=rehearse)
+    except KeyboardInterrupt:
+        session.output.note("interrupted: what was copied is whole, and to run this again copies the rest")
+        raise
+    seconds = round(time.perf_counter() - began, 3)
+    for problem in report.problems:
+        _warn(session, problem.name, problem.why, worst=problem.fate is Fate.UNVERIFIED)
+    about = {"from": source, "to": target, "dry_run": rehearse, "entries": len(found)}
+    session.output.show_one(
+        {**about, **_record(report), "seconds": seconds}, {**about, **dict(_figures(report)), "seconds": seconds}
+    )
+
+
+def _record(report: Report) -> dict[str, Any]:
+    return {
+        **{fate.value: report.counts[fate] for fate in Fate},
+        "negatives": report.negatives,
+        "problems": [{"entry": problem.name, "why": problem.why} for problem in report.problems],
+    }
+
+
+def _figures(report: Report) -> Iterator[tuple[str, object]]:
+    for fate, name in FIGURES.items():
+        yield name, report.counts[fate]
+        if fate is Fate.COPIED:
+            yield "negatives among these", report.negatives
+
+
+def _warn(session: Session, name: str, why: str, *, worst: bool = False) -> None:
+    session.output.warn(f"{name}: {why}")
+    session.end_with(Status.UNAVAILABLE if worst else Status.NO)
+
+
+def _with_progress(session: Session, found: Collection[Found], doing: str, *, shown: bool) -> Iterable[Found]:
+    """The entries, with a bar that shows how many have been taken."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    output = session.output
+    with Progress(*columns, console=output.console, transient=True, disable=not (shown and output.animated)) as bar:
+        yield from bar.track(found, total=len(found), description=doing)
+
+
+def _options(flag: str, given: Iterable[str] | None) -> dict[str, str]:
+    return dict(_option(flag, option) for option in given or ())
+
+
+def _option(flag: str, option: str) -> tuple[str, str]:
+    name, equals, value = option.partition("=")
+    if not equals:
+        raise ConfigurationError(f"{flag} takes NAME=VALUE")
+    # What is typed is relative to where it is typed, not to the configuration file.
+    return name, str(Path(value).expanduser().absolute()) if name == "path" else value
+
+
+@contextmanager
+def _sink(file: Path) -> Iterator[BinaryIO]:
+    if file == STDOUT:
+        yield sys.stdout.buffer
+        return
+    part = None
+    try:
+        # Made anew, under a name that nobody can foresee and have something else wait there.
+        descriptor, part = tempfile.mkstemp(prefix=".symcache-", suffix=".part", dir=file.parent)
+        with open(descriptor, "wb") as opened:
+            yield opened
+            opened.flush()
+            os.fsync(opened.fileno())
+        Path(part).replace(file)
+    except OSError as error:
+        raise ConfigurationError(f"argument 'FILE': {file} cannot be written: {error.strerror or error}") from None
+    finally:
+        if part is not None:
+            Path(part).unlink(missing_ok=True)

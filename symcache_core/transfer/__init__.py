@@ -1,0 +1,24 @@
+"""Moves entries between stores, and in from files: each as it is, every one accounted for."""
+
+from .copying import Fate, Outcome, Report, copy
+from .items import Found, Item, Unreadable
+from .lines import write_line
+from .once import import_once
+from .sources import entries_in
+from .stores import StoredEntries, open_store, policy_of
+
+__all__ = [
+    "Fate",
+    "Found",
+    "Item",
+    "Outcome",
+    "Report",
+    "StoredEntries",
+    "Unreadable",
+    "copy",
+    "entries_in",
+    "import_once",
+    "open_store",
+    "policy_of",
+    "write_line",
+]
