@@ -1,0 +1,1 @@
+"""What the host service knows of Interactive Brokers; needs ``symcache[ib]``."""

@@ -1,0 +1,104 @@
+"""What the notices of Interactive Brokers tell about the way to it: whether it is open, and which farms are down."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Self
+
+from .codes import Meaning, classify
+
+SETTLING = timedelta(minutes=1)
+"""For how long answers prove nothing after a reset: servers come back one by one, and not all of them say so."""
+
+_FARM = re.compile(r"(?::|on demand\.)\s*(?P<farm>\S+)$")
+
+
+class Notice(NamedTuple):
+    """A message that answers no request."""
+
+    code: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connectivity:
+    """How things stand between this process and Interactive Brokers; never changed, only succeeded.
+
+    Attributes:
+        client_id: Under which id the socket is connected; None without a socket.
+        since: Since when ``connected`` is what it is (UTC); None when it never was otherwise.
+        lost: The notice that says that the socket's other end has lost its way to the broker, as long as that holds.
+        farms_down: The code that put each farm out of order, by the farm's name.
+        last_reset: When the way to the broker was last open again after it had been lost (UTC).
+        settling: Whether that was so recently that answers prove nothing yet.
+    """
+
+    client_id: int | None = None
+    since: datetime | None = None
+    lost: Notice | None = None
+    farms_down: Mapping[str, int] = field(default_factory=dict)
+    last_reset: datetime | None = None
+    settling: bool = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether questions reach the broker: a socket alone does not mean that."""
+        return self.client_id is not None and self.lost is None
+
+    @property
+    def whole(self) -> bool:
+        """Whether they also find every farm at work, so that an answer can be taken for the truth."""
+        return self.connected and not self.farms_down and not self.settling
+
+    def at(self, now: datetime) -> Self:
+        """As it is at a moment, if nothing has been said since."""
+        # A clock that is set back does not make it last longer.
+        settling = self.last_reset is not None and abs(now - self.last_reset) < SETTLING
+        return self if settling == self.settling else replace(self, settling=settling)
+
+    def opened(self, client_id: int, now: datetime) -> Self:
+        """With a socket; what was said during its handshake holds."""
+        return self._changed(now, client_id=client_id)
+
+    def closed(self, now: datetime) -> Self:
+        """Without a socket, and so without anything that was said on it."""
+        return self._changed(now, client_id=None, lost=None, farms_down={})
+
+    def told(self, notice: Notice, now: datetime) -> Self:
+        """After a notice, whichever it is."""
+        others = {farm: code for farm, code in self.farms_down.items() if farm != _farm(notice)}
+        match classify(*notice).meaning:
+            case Meaning.LINK_LOST:
+                return self._changed(now, lost=notice)
+            case Meaning.LINK_BROKEN:
+                return self._changed(now, lost=self.lost or notice)
+            case Meaning.RESTORED | Meaning.DATA_LOST:
+                farms_down = {} if "all data farms" in notice.text.lower() else self.farms_down
+                return self._changed(now, lost=None, farms_down=farms_down, last_reset=now)
+            case Meaning.FARM_DOWN:
+                return self._changed(now, farms_down={**others, _farm(notice): notice.code})
+            case Meaning.FARM_UP:
+                return self._changed(now, lost=self._still_lost(), farms_down=others)
+            case _:
+                return self
+
+    def _still_lost(self) -> Notice | None:
+        """What is lost although a farm is up, which says that a broken link is mended, but not that a lost one is."""
+        if self.lost is None or classify(*self.lost).meaning is Meaning.LINK_BROKEN:
+            return None
+        return self.lost
+
+    def _changed(self, now: datetime, **changes: Any) -> Self:
+        successor = replace(self, **changes)
+        if successor.connected != self.connected:
+            came_back = successor.connected and self.since is not None
+            successor = replace(successor, since=now, last_reset=now if came_back else successor.last_reset)
+        return successor.at(now)
+
+
+def _farm(notice: Notice) -> str:
+    named = _FARM.search(notice.text.strip())
+    return named["farm"] if named else notice.text.strip()

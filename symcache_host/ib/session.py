@@ -1,0 +1,203 @@
+"""One socket to TWS or IB Gateway, from its handshake to its end, and the questions asked through it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from ib_async import IB, StartupFetchNONE
+from ib_async.contract import Contract, ContractDetails
+from ib_async.objects import BarData
+
+from .codes import Meaning, classify, ends_a_request
+from .connectivity import Notice
+
+CLIENT_ID_TAKEN = 326
+NO_REQUEST = -1
+NO_CODE = 0
+SECONDS_SINCE_1970 = 2
+
+Send = Callable[[int], None]
+
+
+class IbError(Exception):
+    """What Interactive Brokers answered in place of a result.
+
+    Args:
+        code: Its number for what is wrong; 0 if it answered something that is no answer.
+        text: Its words; for some codes only they tell what is meant.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{text} (IB {code})")
+        self.code = code
+        self.text = text
+
+
+class Session:
+    """One connected socket.
+
+    Args:
+        on_notice: Is told every message that answers no request.
+    """
+
+    def __init__(self, on_notice: Callable[[Notice], None]) -> None:
+        self._on_notice = on_notice
+        self._open: dict[int, asyncio.Future[Any]] = {}
+        self._errors: dict[int, IbError] = {}
+        self.ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        """Why it ended, as soon as it has."""
+        self._ib = IB()
+        self._client, self._wrapper = self._ib.client, self._ib.wrapper
+        self._client.MaxRequests = 0  # a second queue behind the host's own would only delay what that lets pass
+        # It would ask for account figures whenever the link is restored.
+        self._ib.errorEvent -= self._ib._onError  # noqa: SLF001  # the only way to leave it out
+        self._ib.errorEvent += self._on_error
+        self._client.conn.disconnected += self._on_disconnected
+
+    @property
+    def open_requests(self) -> int:
+        """How many questions wait for their answers."""
+        return len(self._open)
+
+    async def connect(self, host: str, port: int, client_id: int, timeout: float) -> None:
+        """Connect, to read only, and be ready for questions.
+
+        Raises:
+            IbError: The client id is in use (326).
+            OSError: It cannot be connected to, in time (seconds) or at all.
+        """
+        connecting = asyncio.ensure_future(
+            self._ib.connectAsync(host, port, client_id, timeout, readonly=True, fetchFields=StartupFetchNONE)
+        )
+        try:
+            # ib_async itself does not notice that a handshake has come to an end before its time.
+            await asyncio.wait({connecting, self.ended}, return_when=asyncio.FIRST_COMPLETED)
+            if self.ended.done():
+                raise self.ended.result()
+            connecting.result()
+        finally:
+            connecting.cancel()
+            await asyncio.wait({connecting})
+            if not connecting.cancelled():
+                connecting.exception()
+
+    async def contract_details(self, contract: Contract) -> list[ContractDetails]:
+        """Every contract that fits a description."""
+        found: list[ContractDetails] = await self._ask(
+            lambda request: self._client.reqContractDetails(request, contract)
+        )
+        return found
+
+    async def head_timestamp(self, contract: Contract, what: str, rth: bool) -> datetime:
+        """Since when there is data (UTC); its slot is given back whatever comes of it."""
+        try:
+            first = await self._ask(
+                lambda request: self._client.reqHeadTimeStamp(request, contract, what, rth, SECONDS_SINCE_1970),
+                release=self._client.cancelHeadTimeStamp,
+            )
+        except ValueError as error:  # ib_async cannot read it
+            first = error
+        if not isinstance(first, datetime):
+            raise IbError(NO_CODE, f"no head timestamp: {first}")
+        return first
+
+    async def bars(
+        self, contract: Contract, end: str, duration: str, bar_size: str, what: str, rth: bool
+    ) -> list[BarData]:
+        """The bars of a span that ends at ``end``."""
+        found: list[BarData] = await self._ask(
+            lambda request: self._client.reqHistoricalData(
+                request,
+                contract,
+                end,
+                duration,
+                bar_size,
+                what,
+                rth,
+                SECONDS_SINCE_1970,
+                keepUpToDate=False,
+                chartOptions=[],
+            ),
+            abandon=self._client.cancelHistoricalData,
+        )
+        return found
+
+    async def is_alive(self, timeout: float) -> bool:
+        """Whether the other end answers at all, in time (seconds)."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._ib.reqCurrentTimeAsync()
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """End it; whoever waits for an answer gets a ConnectionError."""
+        transport = self._client.conn.transport
+        self._wrapper.connectionClosed()
+        self._client.disconnect()
+        if transport is not None:
+            transport.abort()  # closing alone would wait for an other end that does not read any more
+
+    async def _ask(self, send: Send, *, release: Send | None = None, abandon: Send | None = None) -> Any:
+        """Ask one question and wait for what comes of it.
+
+        Args:
+            send: Sends it under the number that it is given.
+            release: Sends what has to follow its end in any case.
+            abandon: Sends what has to follow only if nobody waits for the answer any more.
+        """
+        request = self._client.getReqId()
+        answer = self._open[request] = self._wrapper.startReq(request)
+        waiting = True
+        try:
+            send(request)
+            result = await answer
+            waiting = False
+        finally:
+            del self._open[request]
+            error = self._errors.pop(request, None)
+            self._forget(request, release or (abandon if waiting else None))
+        if error is not None:
+            raise error
+        return result
+
+    def _forget(self, request: int, tell: Send | None) -> None:
+        if tell is None:
+            # Contract details cannot be called off: ib_async goes on to expect them, so that it can take them late.
+            return
+        self._end(request)
+        with suppress(ConnectionError):
+            tell(request)
+
+    def _end(self, request: int) -> None:
+        self._wrapper.contractDetailsEnd(request)  # does nothing but end the request, of whatever kind
+
+    def _on_error(self, request: int, code: int, text: str, _contract: Contract | None) -> None:
+        if request in self._open:
+            if ends_a_request(code, text):
+                # ib_async itself ends a request with some errors, as if its result were empty, and with others never.
+                self._errors[request] = IbError(code, text)
+                self._end(request)
+        elif request == NO_REQUEST:
+            if code == CLIENT_ID_TAKEN:
+                self._finish(IbError(code, text))
+            if classify(code, text).meaning is Meaning.DATA_LOST:
+                self._lose_all(IbError(code, text))
+            self._on_notice(Notice(code, text))
+
+    def _lose_all(self, why: IbError) -> None:
+        for answer in self._open.values():
+            if not answer.done():
+                answer.set_exception(why)
+
+    def _on_disconnected(self, reason: str) -> None:
+        self._finish(ConnectionError(reason or "the other end closed the connection"))
+
+    def _finish(self, why: Exception) -> None:
+        if not self.ended.done():
+            self.ended.set_result(why)

@@ -1,0 +1,119 @@
+"""What Interactive Brokers says about the way to it is remembered as long as it holds, and no longer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from tws.codes import words_of
+
+from symcache_host.ib.connectivity import SETTLING, Connectivity, Notice
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+UP = Connectivity().opened(7, START)
+
+
+def after(minutes, connectivity, *told):
+    """What a connectivity becomes when it is told codes, one a minute."""
+    for minute, code in enumerate(told, minutes):
+        farm = code[1] if isinstance(code, tuple) else None
+        number = code[0] if isinstance(code, tuple) else code
+        connectivity = connectivity.told(Notice(number, words_of(number, farm)), at(minute))
+    return connectivity
+
+
+def at(minute):
+    return START + timedelta(minutes=minute)
+
+
+def test_before_the_first_connection_there_is_nothing_to_say():
+    before = Connectivity()
+    assert (before.connected, before.whole, before.since, before.last_reset) == (False, False, None, None)
+    assert before.closed(at(1)) == before
+
+
+def test_a_first_connection_is_no_reset():
+    assert (UP.connected, UP.whole, UP.since, UP.last_reset) == (True, True, START, None)
+
+
+@pytest.mark.parametrize(
+    ("lost", "restored"),
+    [(1100, 1101), (1100, 1102), (2110, 1101), (2110, 1102), (2110, 2104), (2110, 2106), (2110, 2158)],
+)
+def test_a_lost_link_is_no_connection_until_it_is_restored(lost, restored):
+    without = after(1, UP, lost)
+    assert (without.connected, without.since, without.lost.code) == (False, at(1), lost)
+    again = after(2, without, restored)
+    assert (again.connected, again.since, again.lost, again.last_reset) == (True, at(2), None, at(2))
+
+
+@pytest.mark.parametrize("told", [2104, 2106, 2107, 2108, 2110, 2158, 2103, 165])
+def test_what_is_said_of_farms_does_not_restore_a_lost_link(told):
+    without = after(1, UP, 1100, told)
+    assert (without.connected, without.lost.code, without.since) == (False, 1100, at(1))
+
+
+@pytest.mark.parametrize("told", [2107, 2108])
+def test_a_sleeping_farm_does_not_mend_a_broken_link(told):
+    assert after(1, UP, 2110, told).lost.code == 2110
+
+
+def test_a_broken_link_that_turns_out_to_be_lost_is_no_more_mended_by_a_farm():
+    assert after(1, UP, 2110, 1100, 2106).lost.code == 1100
+    assert after(1, UP, 1100, 2110, 2106).lost.code == 1100
+
+
+@pytest.mark.parametrize(
+    "back",
+    [after(1, UP, 1100, 1101), after(2, UP, 1102), after(1, UP, 2110, 2106), UP.closed(at(1)).opened(7, at(2))],
+    ids=["data lost", "restored", "mended", "another socket"],
+)
+def test_for_a_minute_after_a_reset_an_answer_proves_nothing(back):
+    assert (back.connected, back.whole, back.last_reset) == (True, False, at(2))
+    assert not back.at(at(2) + SETTLING - timedelta(microseconds=1)).whole
+    settled = back.at(at(2) + SETTLING)
+    assert (settled.whole, settled.last_reset) == (True, at(2))
+    assert not settled.told(Notice(1102, words_of(1102)), at(9)).whole
+
+
+def test_a_clock_that_was_set_back_does_not_make_a_reset_last():
+    assert after(1, UP, 1100, 1101).at(START - timedelta(hours=1)).whole
+
+
+def test_a_restored_link_is_a_reset_even_if_nobody_saw_it_go():
+    assert after(3, UP, 1102).last_reset == at(3)
+
+
+@pytest.mark.parametrize(("down", "up"), [(2103, 2104), (2105, 2106), (2157, 2158)], ids=str)
+def test_a_farm_is_down_until_it_is_up(down, up):
+    without = after(1, UP, down)
+    assert (without.connected, without.whole, list(without.farms_down.values())) == (True, False, [down])
+    assert after(2, without, up).whole
+
+
+@pytest.mark.parametrize(("down", "asleep"), [(2103, 2108), (2105, 2107)])
+def test_a_farm_that_is_down_is_not_up_because_it_sleeps(down, asleep):
+    assert list(after(1, UP, down, asleep).farms_down.values()) == [down]
+
+
+def test_farms_go_down_and_come_up_one_by_one():
+    some = after(1, UP, (2103, "usfarm.nj"), (2105, "ushmds"), (2103, "cashfarm"), (2104, "usfarm.nj"))
+    assert some.farms_down == {"ushmds": 2105, "cashfarm": 2103}
+    told = Notice(1102, "Connectivity restored - data maintained. All data farms are connected: cashfarm; ushmds.")
+    assert some.told(told, at(9)).at(at(9) + SETTLING).whole
+
+
+def test_a_socket_takes_with_it_what_was_said_on_it():
+    gone = after(1, UP, 2105, 1100).closed(at(5))
+    assert (gone.client_id, gone.lost, gone.farms_down, gone.since) == (None, None, {}, at(2))
+    back = gone.opened(8, at(6))
+    assert (back.client_id, back.since, back.last_reset) == (8, at(6), at(6))
+
+
+def test_what_is_said_during_a_handshake_holds_after_it():
+    assert after(1, Connectivity(), 2105).opened(1, at(2)).farms_down == {"ushmds": 2105}
+
+
+@pytest.mark.parametrize("code", [165, 2100, 2119, 10167, 399])
+def test_other_notices_change_nothing(code):
+    assert UP.told(Notice(code, "whatever it says: usfarm"), at(1)) == UP

@@ -1,0 +1,776 @@
+"""The ib gateway says what Interactive Brokers says, and takes nothing for a verdict that is none."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import socket
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime
+from importlib.resources import files
+
+import pytest
+from tws.codes import PACING
+from tws.looptime import run
+from tws.market import NOW
+from tws.process import TwsProcess
+from tws.server import SimulatedTws
+
+from symcache_core import SymcacheSettings, open_symbol_cache
+from symcache_core.errors import (
+    InvalidSymbolError,
+    ProviderError,
+    ProviderPacingError,
+    ProviderPermissionError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    SymbolNotFoundError,
+)
+from symcache_host.gateway import Asker, Priority
+from symcache_host.ib.codes import ERRORS, TABLE, Meaning, classify
+from symcache_host.ib.connection import IbConnection
+from symcache_host.ib.connectivity import SETTLING
+from symcache_host.ib.gateway import SECOND_LOOK, IbGateway
+from symcache_host.ib.pacing import MARGIN, MESSAGES_PER_SECOND
+from symcache_host.ib.resets import reset_ends
+from symcache_host.replay import ReplayGateway
+from symcache_host.service import AT_ONCE, FAULT, HostService
+from symcache_host.wire import LARGEST_BATCH, BatchTerms, HistoricalRequest
+
+TIMEOUT = 20.0
+NIGHT = datetime(2013, 2, 28, 4, 50, tzinfo=UTC)  # 23:50 in New York
+
+
+def on(day):
+    return datetime.fromisoformat(day).replace(tzinfo=UTC)
+
+
+@asynccontextmanager
+async def connected(now=NOW, **options):
+    """A simulated TWS, and a gateway whose clock goes with the loop's."""
+    loop = asyncio.get_running_loop()
+
+    def clock():
+        return now.timestamp() + loop.time()
+
+    async with SimulatedTws(now=now, **options) as tws:
+        connection = IbConnection("127.0.0.1", tws.port, request_timeout=TIMEOUT, clock=clock)
+        gateway = IbGateway(connection, clock=clock)
+        await gateway.open()
+        try:
+            yield tws, gateway
+        finally:
+            await gateway.aclose()
+
+
+def told(story, **options):
+    """What a story about a simulated TWS and a gateway gives."""
+
+    async def main():
+        async with connected(**options) as (tws, gateway):
+            return await story(tws, gateway)
+
+    return run(main())
+
+
+def answer(symbol, *timeframes, **options):
+    return told(lambda _tws, gateway: gateway.validate(symbol, timeframes), **options)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "kind", "exchange", "currency", "head"),
+    [
+        ("AAPL", "STK", "NASDAQ", "USD", "2000-03-01T14:30:00+00:00"),
+        ("brk.b", "STK", "NYSE", "USD", "2005-03-10T14:30:00+00:00"),
+        ("RY", "STK", "NYSE", "USD", "2005-03-10T14:30:00+00:00"),
+        ("RY@TSE:CAD", "STK", "TSE", "CAD", "2005-03-10T14:30:00+00:00"),
+        ("VOD@LSE", "STK", "LSE", "GBP", "2005-03-10T08:00:00+00:00"),
+        ("EUR/USD", "CASH", "IDEALPRO", "USD", "2005-03-09T22:15:00+00:00"),
+        ("FUT:ESM3@CME", "FUT", "CME", "USD", "2005-03-09T23:00:00+00:00"),
+        ("FUT:ES 201306@CME", "FUT", "CME", "USD", "2005-03-09T23:00:00+00:00"),
+        ("CRYPTO:BTC", "CRYPTO", "PAXOS", "USD", "2005-03-10T05:00:00+00:00"),
+        ("CRYPTO:LTC", "CRYPTO", "ZEROHASH", "USD", "2005-03-10T05:00:00+00:00"),
+    ],
+)
+def test_every_kind_of_contract_is_found_with_its_head_timestamp(symbol, kind, exchange, currency, head):
+    found = answer(symbol, "1d", "1h")
+    contract = found.result.contract_info
+    assert found.result.is_valid
+    assert (contract.asset_type, contract.exchange, contract.currency) == (kind, exchange, currency)
+    assert contract.contract["conId"] > 0
+    assert contract.trading_hours["timezone"]
+    assert found.result.head_timestamps == {"1d": head, "1h": head}
+    assert found.one_head_timestamp
+    assert (found.provenance.gateway, found.provenance.provider, found.provenance.code) == ("ib", "ib", None)
+
+
+def test_one_ticker_in_new_york_and_in_toronto_is_two_instruments():
+    async def story(_tws, gateway):
+        return [
+            (await gateway.validate(symbol, [])).result.contract_info.contract["conId"]
+            for symbol in ("RY", "RY@NYSE", "RY@TSE", "RY@TSE:CAD")
+        ]
+
+    new_york, same, toronto, same_there = told(story)
+    assert (new_york, toronto) == (same, same_there)
+    assert new_york != toronto
+
+
+def test_an_ambiguous_symbol_is_the_primary_listing_and_says_so():
+    details = answer("INTC").result.contract_info.details
+    assert details["alternatives"] == ("INTC@EBS:USD",)
+    assert "ambiguous" in details["note"]
+
+
+def test_a_future_is_valid_until_its_last_day_is_over():
+    found = answer("FUT:ESM3@CME")
+    assert found.result.contract_info.last_trade_date == date(2013, 6, 21)
+    assert found.valid_until == datetime(2013, 6, 22, 5, tzinfo=UTC).timestamp()
+
+
+def test_one_head_timestamp_serves_all_timeframes_and_none_is_asked_for_without_one():
+    async def story(tws, gateway):
+        await gateway.validate("AAPL", ["1m", "1h", "1d", "1w"])
+        await gateway.validate("IBM", [])
+        return tws.counts()
+
+    counts = told(story)
+    assert counts["requests"] == {"details": 2, "head": 1}
+    assert counts["open_slots"] == 0
+
+
+def test_a_confirmed_negative_took_two_looks_some_seconds_apart():
+    async def story(tws, gateway):
+        return await gateway.validate("NOSUCH", ["1d"]), asyncio.get_running_loop().time(), tws.counts()
+
+    found, took, counts = told(story)
+    assert (found.result.is_valid, found.confirmed, found.provenance.code) == (False, True, "200")
+    assert counts["requests"] == {"details": 2}
+    assert took >= SECOND_LOOK
+
+
+def test_a_coin_is_looked_for_at_every_exchange_before_it_is_unknown():
+    async def story(tws, gateway):
+        return await gateway.validate("CRYPTO:NOSUCH", []), tws.counts()
+
+    found, counts = told(story)
+    assert not found.result.is_valid
+    assert counts["requests"] == {"details": 4}
+
+
+@pytest.mark.parametrize("symbol", ["AAPL@NYSE", "RY@TSE:USD", "FUT:ESM3@CBOT"])
+def test_a_listing_elsewhere_is_another_instrument(symbol):
+    assert not answer(symbol).result.is_valid
+
+
+def test_a_false_200_is_found_out_by_the_second_look():
+    async def story(tws, gateway):
+        tws.fault("details", code=200, times=1)
+        return await gateway.validate("AAPL", [])
+
+    assert told(story).result.is_valid
+
+
+@pytest.mark.parametrize("code", [2103, 2105, 2157])
+@pytest.mark.parametrize("when", [0.0, SECOND_LOOK - 1])
+def test_a_200_with_a_farm_down_proves_nothing(code, when):
+    async def story(tws, gateway):
+        await gateway.validate("AAPL", [])
+        asyncio.get_running_loop().call_later(when, tws.notice, code)
+        await asyncio.sleep(0)
+        if not when:
+            while not gateway.status()["farms_down"]:
+                await asyncio.sleep(0.01)
+        with pytest.raises(ProviderUnavailableError, match="proves nothing") as refused:
+            await gateway.validate("NOSUCH", [])
+        assert refused.value.code == "200"
+
+    told(story)
+
+
+def test_a_200_while_the_servers_restart_proves_nothing_and_says_when_it_would():
+    async def story(_tws, gateway):
+        with pytest.raises(ProviderUnavailableError, match="restart") as refused:
+            await gateway.validate("NOSUCH", [])
+        return refused.value.retry_after
+
+    assert told(story, now=NIGHT) == pytest.approx(55 * 60, abs=1)
+
+
+def test_two_negatives_from_both_sides_of_a_lost_connection_prove_nothing():
+    async def story(tws, gateway):
+        await gateway.validate("AAPL", [])
+        loop = asyncio.get_running_loop()
+        loop.call_later(1, tws.notice, 1100)
+        loop.call_later(2, tws.notice, 1102)
+        with pytest.raises(ProviderUnavailableError, match="proves nothing"):
+            await gateway.validate("NOSUCH", [])
+        assert gateway.connected
+        await asyncio.sleep(SETTLING.total_seconds())
+        return await gateway.validate("NOSUCH", [])
+
+    assert told(story).confirmed
+
+
+@pytest.mark.parametrize("code", [1100, 2110])
+def test_without_a_way_to_the_broker_nothing_is_answered(code):
+    async def story(tws, gateway):
+        await gateway.validate("AAPL", [])
+        tws.notice(code)
+        while gateway.connected:
+            await asyncio.sleep(0.01)
+        for question in (
+            gateway.validate("NOSUCH", []),
+            gateway.validate("AAPL", []),
+            gateway.bars("AAPL", "1d", on("2012-01-01"), on("2012-02-01")),
+        ):
+            with pytest.raises(ProviderUnavailableError) as refused:
+                await question
+            assert refused.value.code == str(code)
+
+    told(story)
+
+
+TRANSIENT = {
+    100: ProviderPacingError,
+    200: ProviderUnavailableError,
+    321: ProviderError,
+    326: ProviderUnavailableError,
+    354: ProviderPermissionError,
+    366: ProviderTimeoutError,
+    420: ProviderPacingError,
+    502: ProviderUnavailableError,
+    504: ProviderUnavailableError,
+    1100: ProviderUnavailableError,
+    1101: ProviderUnavailableError,
+    1102: ProviderUnavailableError,
+    2103: ProviderUnavailableError,
+    2105: ProviderUnavailableError,
+    2110: ProviderUnavailableError,
+    10090: ProviderPermissionError,
+    10197: ProviderPermissionError,
+    99999: ProviderUnavailableError,
+}
+NOTICES = (2104, 2106, 2158)
+
+
+async def ask_for_bars(gateway):
+    return await gateway.bars("AAPL", "1d", on("2012-01-01"), on("2012-02-01"))
+
+
+async def ask_for_head(gateway):
+    return await gateway.validate("AAPL", ["1d"])
+
+
+async def ask_for_details(gateway):
+    return await gateway.validate("AAPL", [])
+
+
+ASK = {"details": ask_for_details, "head": ask_for_head, "bars": ask_for_bars}
+
+
+def ends(kind, **fault):
+    async def story(tws, gateway):
+        await gateway.validate("IBM", [])
+        tws.fault(kind, **fault)
+        try:
+            return await ASK[kind](gateway)
+        except ProviderError as error:
+            return error
+        finally:
+            assert asyncio.get_running_loop().time() < 2 * TIMEOUT, "every request is bounded in time"
+
+    return told(story)
+
+
+@pytest.mark.parametrize("kind", ["details", "head", "bars"])
+@pytest.mark.parametrize("code", TRANSIENT)
+def test_each_code_in_each_request_ends_as_the_table_says(kind, code):
+    ended, error = ends(kind, code=code, symbol="AAPL"), TRANSIENT[code]
+    if (kind, code) == ("details", 200):  # for ever, and with all well: that is what a negative is
+        assert (ended.result.is_valid, ended.confirmed) == (False, True)
+    elif kind == "head":  # that it is valid was said before
+        assert ended.result.is_valid
+        assert (ended.result.head_timestamps, ended.provenance.code) == (None, str(code))
+    else:
+        assert type(ended) is error
+        assert ended.code == str(code)
+
+
+@pytest.mark.parametrize("kind", ["details", "head", "bars"])
+@pytest.mark.parametrize("code", NOTICES)
+def test_a_notice_for_a_request_does_not_end_it(kind, code):
+    assert_no_answer(kind, ends(kind, code=code), ProviderTimeoutError)
+
+
+@pytest.mark.parametrize("kind", ["details", "head", "bars"])
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [({"hang": True}, ProviderTimeoutError), ({"drop": True}, ProviderUnavailableError)],
+    ids=["hang", "drop"],
+)
+def test_no_answer_is_no_verdict(kind, fault, error):
+    assert_no_answer(kind, ends(kind, **fault), error)
+
+
+def assert_no_answer(kind, ended, error):
+    """It ends in an error; where only the head timestamp is missing, that much is left unanswered."""
+    if kind == "head":
+        assert (ended.result.is_valid, ended.result.head_timestamps, ended.provenance.code) == (True, None, None)
+    else:
+        assert type(ended) is error
+
+
+@pytest.mark.parametrize("kind", ["details", "head", "bars"])
+@pytest.mark.parametrize("says", [row.says for row in TABLE if row.code == 162] + ["what nobody has seen before"])
+def test_a_162_ends_as_its_text_says(kind, says):
+    ended, meaning = ends(kind, code=162, text=says), classify(162, says).meaning
+    if kind == "bars" and meaning is Meaning.NO_DATA:
+        assert ended == []
+    elif kind == "head" and meaning is Meaning.NO_DATA:
+        assert ended.result.head_timestamps == {"1d": None}
+    elif kind == "head":
+        assert (ended.result.is_valid, ended.result.head_timestamps, ended.provenance.code) == (True, None, "162")
+    else:
+        assert type(ended) is ERRORS[meaning]
+
+
+def test_a_pacing_violation_says_when_to_come_back():
+    ended = ends("bars", code=162, text=PACING)
+    assert (type(ended), ended.code, ended.retry_after) == (ProviderPacingError, "162", 15.0)
+
+
+@pytest.mark.parametrize("kind", ["head", "bars"])
+def test_no_data_with_a_farm_down_is_none(kind):
+    async def story(tws, gateway):
+        await gateway.validate("AAPL", [])
+        tws.notice(2105)
+        tws.fault(kind, code=162)
+        while not gateway.status()["farms_down"]:
+            await asyncio.sleep(0.01)
+        if kind == "head":
+            assert (await ASK[kind](gateway)).result.head_timestamps is None
+        else:
+            with pytest.raises(ProviderUnavailableError):
+                await ASK[kind](gateway)
+
+    told(story)
+
+
+def test_bars_are_those_of_the_broker_however_many_requests_they_take():
+    async def story(tws, gateway):
+        begin, end = on("2009-01-01"), on("2012-12-31")
+        recorded = await ReplayGateway(latency=0, as_of=NOW.date()).bars("AAPL", "1d", begin, end)
+        assert await gateway.bars("AAPL", "1d", begin, end) == recorded
+        counts = tws.counts()
+        assert (counts["requests"]["bars"], counts["violations"]) == (5, {})
+
+    told(story)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "timeframe", "start", "end", "count", "first", "last"),
+    [
+        ("AAPL", "1m", "2012-01-03T15:00", "2012-01-03T15:29:59", 30, "2012-01-03T15:00", "2012-01-03T15:29"),
+        ("AAPL", "1h", "2012-01-03", "2012-01-03T23:59:59", 7, "2012-01-03T14:30", "2012-01-03T20:30"),
+        ("AAPL", "1d", "2012-01-03", "2012-01-03", 1, "2012-01-03", "2012-01-03"),
+        ("AAPL", "1w", "2012-01-02", "2012-01-23", 4, "2012-01-02", "2012-01-23"),
+        ("EURUSD", "1d", "2012-01-03", "2012-01-05", 3, "2012-01-03", "2012-01-05"),
+        ("CRYPTO:BTC", "1d", "2012-01-06", "2012-01-09", 4, "2012-01-06", "2012-01-09"),
+        ("AAPL", "1d", "2013-03-01", "2030-01-01", 1, "2013-03-01", "2013-03-01"),
+    ],
+)
+def test_bars_begin_where_they_are_asked_for_and_nowhere_else(symbol, timeframe, start, end, count, first, last):
+    bars = told(lambda _tws, gateway: gateway.bars(symbol, timeframe, on(start), on(end)))
+    assert (len(bars), bars[0].time, bars[-1].time) == (count, on(first), on(last))
+    assert all(bar.volume >= 0 for bar in bars)
+
+
+def test_bars_of_what_was_looked_up_before_cost_no_other_look():
+    async def story(tws, gateway):
+        await gateway.validate("AAPL", [])
+        for month in ("01", "02", "03"):
+            await gateway.bars("AAPL", "1d", on(f"2012-{month}-01"), on(f"2012-{month}-28"))
+        return tws.counts()["requests"]
+
+    assert told(story) == {"details": 1, "bars": 3}
+
+
+def test_bars_of_an_unknown_symbol_are_an_error():
+    with pytest.raises(SymbolNotFoundError):
+        told(lambda _tws, gateway: gateway.bars("NOSUCH", "1d", on("2012-01-01"), on("2012-02-01")))
+
+
+def test_nothing_is_asked_about_the_future():
+    async def story(tws, gateway):
+        await gateway.validate("AAPL", [])
+        assert await gateway.bars("AAPL", "1d", on("2020-01-01"), on("2020-02-01")) == []
+        return tws.counts()["requests"]
+
+    assert told(story) == {"details": 1}
+
+
+def test_a_range_that_would_keep_everyone_else_waiting_is_refused_before_it_costs_anything():
+    async def story(tws, gateway):
+        await gateway.validate("AAPL", [])
+        with pytest.raises(ProviderError, match="in pieces of 1 days"):
+            await gateway.bars("AAPL", "1m", on("2000-01-01"), on("2012-02-01"))
+        return tws.counts()["requests"]
+
+    assert told(story) == {"details": 1}
+
+
+@pytest.mark.parametrize("symbol", ["FUT:ES@CME", "BAG:X"])
+def test_what_cannot_be_asked_for_costs_nothing(symbol):
+    async def story(tws, gateway):
+        with pytest.raises(InvalidSymbolError):
+            await gateway.validate(symbol, [])
+        return tws.counts()["requests"]
+
+    assert told(story) == {}
+
+
+def test_its_status_tells_how_things_stand():
+    async def story(tws, gateway):
+        await gateway.validate("AAPL", [])
+        await asyncio.sleep(2)
+        tws.notice(2105)
+        while not gateway.status()["farms_down"]:
+            await asyncio.sleep(0.01)
+        assert (gateway.connected, gateway.calls, gateway.as_of().date()) == (True, 1, NOW.date())
+        return gateway.status()
+
+    assert told(story) == {
+        "client_id": 1,
+        "since": NOW.isoformat(),
+        "lost": None,
+        "farms_down": {"ushmds": 2105},
+        "last_reset": None,
+        "open_requests": 0,
+        "waiting": 0,
+        "messages_left": 48,
+        "historical_left": 50,
+        "small_bars_left": 60,
+    }
+
+
+@pytest.mark.parametrize(
+    ("moment", "end"),
+    [
+        ("2026-11-23T23:44:59-05:00", None),
+        ("2026-11-23T23:45:00-05:00", "2026-11-24T00:45:00-05:00"),
+        ("2026-11-24T00:44:59-05:00", "2026-11-24T00:45:00-05:00"),
+        ("2026-11-24T00:45:00-05:00", None),
+        ("2026-11-27T22:59:59-05:00", None),
+        ("2026-11-27T23:00:00-05:00", "2026-11-28T03:00:00-05:00"),
+        ("2026-11-28T02:59:59-05:00", "2026-11-28T03:00:00-05:00"),
+        ("2026-11-28T03:00:00-05:00", None),
+        ("2026-07-06T23:50:00-04:00", "2026-07-07T00:45:00-04:00"),
+        ("2026-07-07T03:50:00+00:00", "2026-07-07T04:45:00+00:00"),
+        ("2026-11-23T12:00:00-05:00", None),
+    ],
+)
+def test_the_servers_restart_at_night_and_for_longer_on_friday(moment, end):
+    assert reset_ends(datetime.fromisoformat(moment)) == (end and datetime.fromisoformat(end))
+
+
+def test_a_thousand_symbols_are_validated_as_fast_as_the_rules_allow_and_none_is_broken():
+    rows = csv.reader(files("symcache_host").joinpath("data", "us_symbols.csv").read_text().splitlines()[1:1001])
+    symbols = [row[0] for row in rows]
+    asker = Asker("load", Priority.WARMING)
+
+    async def story(tws, gateway):
+        loop, at_once, waits = asyncio.get_running_loop(), asyncio.Semaphore(32), []
+
+        async def validate(symbol):
+            async with at_once:
+                return await gateway.validate(symbol, ["1d"], asker)
+
+        async def hurry():
+            for _ in range(20):
+                await asyncio.sleep(1.7)
+                begin = loop.time()
+                await gateway.validate("EURUSD", [])
+                waits.append(loop.time() - begin)
+
+        urgent = asyncio.create_task(hurry())
+        begin = loop.time()
+        answers = await asyncio.gather(*map(validate, symbols))
+        took = loop.time() - begin
+        await urgent
+        assert all(each.result.is_valid for each in answers)
+        await asyncio.sleep(0.01)  # for the last cancellation to arrive
+        counts = tws.counts()
+        assert counts["violations"] == {}
+        assert (counts["open_slots"], counts["connects"]) == (0, 1)
+        assert took <= 1.1 * (1000 * 3 + 20) / 50  # for each a request for details, one for its head, one to cancel it
+        assert max(waits) <= 0.25
+
+    told(story)
+
+
+def test_twenty_restarts_under_load_bring_no_wrong_verdict_and_break_no_rule():
+    known = ["AAPL", "IBM", "MSFT", "brk.b", "EURUSD", "RY@TSE:CAD", "CRYPTO:BTC", "FUT:ESM3@CME"]
+
+    async def story(tws, gateway):
+        verdicts, errors, over = [], [], asyncio.Event()
+
+        async def load(symbol, asker):
+            while not over.is_set():
+                try:
+                    found = await gateway.validate(symbol, ["1d"], asker)
+                    verdicts.append((symbol, found.result.is_valid))
+                except (ProviderUnavailableError, ProviderTimeoutError) as error:
+                    errors.append(error)
+                    await asyncio.sleep(0.5)
+
+        tasks = [
+            asyncio.create_task(load(symbol, Asker(str(number), Priority(number % 3))))
+            for number, symbol in enumerate([*known, "NOSUCH"])
+        ]
+        for number in range(20):
+            await asyncio.sleep(7.3)
+            await (tws.reset(3) if number % 4 == 3 else tws.restart())
+        await asyncio.sleep(20)
+        over.set()
+        await asyncio.gather(*tasks)
+        await asyncio.sleep(0.01)
+        counts = tws.counts()
+        assert {symbol for symbol, valid in verdicts if valid} == set(known)
+        assert {symbol for symbol, valid in verdicts if not valid} <= {"NOSUCH"}
+        assert errors
+        assert (counts["violations"], counts["open_slots"], counts["client_ids"]) == ({}, 0, [1])
+        assert counts["connects"] == 21
+        assert (gateway.status()["waiting"], gateway.status()["open_requests"]) == (0, 0)
+
+    told(story)
+
+
+@pytest.fixture
+def minute(monkeypatch):
+    """As long as a day is for what the gateway remembers; a day has too many signs of life."""
+    monkeypatch.setattr("symcache_host.ib.gateway.KEPT_FOR", 60.0)
+    return 60.0
+
+
+def test_one_head_timestamp_serves_every_spelling_of_a_contract_for_its_time(minute):
+    async def story(tws, gateway):
+        begin = asyncio.get_running_loop().time()
+        for symbol in ("RY", "RY@NYSE", "RY@NYSE:USD", "STK:RY"):
+            assert (await gateway.validate(symbol, ["1d"])).result.head_timestamps
+        assert asyncio.get_running_loop().time() - begin < 1
+        assert tws.counts()["requests"]["head"] == 1
+        await asyncio.sleep(minute)
+        await gateway.validate("RY", ["1d"])
+        assert tws.counts()["requests"]["head"] == 2
+
+    told(story)
+
+
+def test_what_a_symbol_was_known_as_is_asked_again_after_its_time(minute):
+    async def story(tws, gateway):
+        for wait in (0, minute / 2, minute):
+            await asyncio.sleep(wait)
+            await ask_for_bars(gateway)
+        return tws.counts()["requests"]
+
+    assert told(story).items() >= {"details": 2, "bars": 3}.items()
+
+
+def test_who_asks_for_the_same_bars_at_the_same_time_gets_them_at_once():
+    async def story(tws, gateway):
+        await gateway.validate("AAPL", [])
+        begin = asyncio.get_running_loop().time()
+        first, *others = [asyncio.create_task(ask_for_bars(gateway)) for _ in range(4)]
+        await asyncio.sleep(0)
+        first.cancel()
+        bars = await asyncio.gather(*others)
+        assert len(bars[0]) == 21
+        assert bars == [bars[0]] * 3
+        assert asyncio.get_running_loop().time() - begin < 1
+        return tws.counts()["requests"]
+
+    assert told(story) == {"details": 1, "bars": 1}
+
+
+def test_when_the_last_one_who_asked_leaves_nothing_is_asked_any_more():
+    async def story(tws, gateway):
+        await gateway.validate("AAPL", [])
+        tws.fault("bars", hang=True)
+        tasks = [asyncio.create_task(ask_for_bars(gateway)) for _ in range(3)]
+        while not tws.counts()["requests"].get("bars"):
+            await asyncio.sleep(0.01)
+        for task in tasks:
+            assert gateway.status()["open_requests"] == 1
+            task.cancel()
+            await asyncio.wait({task})
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        assert gateway.status()["open_requests"] == tws.counts()["open_slots"] == 0
+
+    told(story)
+
+
+def test_a_local_symbol_that_cannot_be_asked_for_as_written_is_never_surely_unknown():
+    found = answer("FUT:YM   DEC 20@CBOT")
+    assert (found.result.is_valid, found.confirmed) == (False, False)
+
+
+@asynccontextmanager
+async def service(gateway, **settings):
+    """A host service over a gateway."""
+    cache = open_symbol_cache(SymcacheSettings(provider="ib", **settings), clock=lambda: gateway.as_of().timestamp())
+    try:
+        yield HostService(gateway, cache), cache
+    finally:
+        await cache.aclose()
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [("0001-01-01", "2012-01-05"), ("0001-01-01", "0001-01-05"), ("2012-12-01", "9999-12-31")]
+)
+def test_no_range_of_bars_is_too_strange_to_be_answered(start, end):
+    async def story(_tws, gateway):
+        async with service(gateway, backend="memory") as (host, _):
+            for timeframe in ("1d", "1w"):
+                question = HistoricalRequest(symbol="AAPL", timeframe=timeframe, start=start, end=end)
+                answer = await host.historical(question)
+                assert answer.error != FAULT
+
+    told(story)
+
+
+def test_whoever_joins_what_a_batch_waits_for_is_served_at_once():
+    rows = csv.reader(files("symcache_host").joinpath("data", "us_symbols.csv").read_text().splitlines()[1:501])
+    symbols = [row[0] for row in rows]
+
+    async def story(tws, gateway):
+        async with service(gateway, backend="memory") as (host, _):
+            loads = [
+                asyncio.create_task(host.validate_many(symbols, ["1d"], BatchTerms(x_symcache_client=str(client))))
+                for client in range(3)
+            ]
+            loop = asyncio.get_running_loop()
+            while gateway.calls < AT_ONCE:
+                await asyncio.sleep(0.01)
+            begin, last = loop.time(), symbols[AT_ONCE - 1]
+            assert (await host.validate(last, ["1d"])).head_timestamps
+            assert loop.time() - begin <= 4 * 0.2 * MARGIN, "a slot for each of its two requests, and what threads take"
+            for load in loads:
+                load.cancel()
+            await asyncio.wait(loads)
+            await asyncio.sleep(0.01)
+            assert tws.counts()["violations"] == {}
+
+    told(story)
+
+
+def test_the_largest_batch_of_unknown_symbols_is_answered_within_a_minute():
+    async def story(tws, gateway):
+        async with service(gateway, backend="memory") as (host, _):
+            await host.validate("IBM", [])
+            symbols = [f"ZZ{number}" for number in range(LARGEST_BATCH)]
+            begin = asyncio.get_running_loop().time()
+            answer = await host.validate_many(symbols, ["1d"], BatchTerms(x_symcache_deadline=57))
+            assert {each.error_kind for each in answer.results.values()} == {"permanent"}
+            assert tws.counts()["violations"] == {}
+            return asyncio.get_running_loop().time() - begin
+
+    assert told(story) <= 1.2 * LARGEST_BATCH * 2 / MESSAGES_PER_SECOND + SECOND_LOOK
+
+
+@pytest.mark.parametrize("kind", ["details", "head", "bars"])
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.code} {row.says}".strip())
+def test_no_code_leaves_a_negative_in_the_cache_but_a_confirmed_200(tmp_path, kind, row):
+    async def story(tws, gateway):
+        store = {"path": tmp_path / "symbols.json"}
+        async with service(gateway, backend="json", backends={"json": store}, data_dir=tmp_path) as (host, cache):
+            await host.validate("IBM", [])
+            tws.fault(kind, code=row.code, text=row.says or "said for a test", symbol="AAPL")
+            await host.validate("AAPL", ["1d"])
+            await host.historical(
+                HistoricalRequest(symbol="AAPL", timeframe="1d", start="2012-01-01", end="2012-02-01")
+            )
+            return cache.peek("AAPL")
+
+    entry = told(story)
+    if kind != "details":
+        assert entry.validation_result.is_valid
+    elif row.meaning is Meaning.NO_CONTRACT:
+        assert (entry.validation_result.is_valid, entry.confirmed, entry.provenance.code) == (False, True, "200")
+    else:
+        assert entry is None
+
+
+@pytest.fixture(scope="module")
+def tws():
+    """A simulated TWS in a process of its own."""
+    with TwsProcess() as running:
+        yield running
+
+
+def post(host, path, **body):
+    return host.http.post(path, json=body).json()
+
+
+def test_a_host_answers_for_interactive_brokers(start, tws):
+    host = start("--gateway", "ib", "--ib-port", str(tws.port))
+    assert host.ready["gateway"] == "ib"
+    for _ in range(2):
+        found = post(host, "/data/validate", symbol="brk.b", timeframes=["1d", "1h"])
+        assert found["is_valid"]
+        assert found["provenance"]["gateway"] == "ib"
+        assert found["head_timestamps"] == dict.fromkeys(["1d", "1h"], "2005-03-10T14:30:00+00:00")
+        assert found["contract_info"]["contract"]["symbol"] == "BRK B"
+    assert host.calls == {"requests": 2, "gateway": 1}
+    bars = post(host, "/data/historical", symbol="AAPL", timeframe="1d", start="2012-01-03", end="2012-01-05")
+    assert (bars["success"], bars["rows"]) == (True, 3)
+    health = host.http.get("/health/").json()
+    assert (health["healthy"], health["connection_info"]["gateway"]) == (True, "ib")
+    assert health["ib_status"].items() >= {"connected": True, "client_id": 1, "farms_down": {}, "waiting": 0}.items()
+
+
+def test_a_batch_is_answered_each_with_its_own(start, tws):
+    host = start("--gateway", "ib", "--ib-port", str(tws.port), "--ib-client-id", "7")
+    symbols = ["AAPL", "RY@TSE:CAD", "EURUSD", "FUT:ES@CME"]
+    results = post(host, "/data/validate-batch", symbols=symbols, timeframes=["1d"])["results"]
+    assert [results[symbol]["is_valid"] for symbol in symbols] == [True, True, True, False]
+    assert "FUT:ESZ6@CME" in results["FUT:ES@CME"]["error"]
+    assert host.http.get("/health/").json()["ib_status"]["client_id"] == 7
+
+
+def test_what_the_account_may_not_see_is_valid_and_its_head_timestamp_is_not_answered(start, tws):
+    host = start("--gateway", "ib", "--ib-port", str(tws.port))
+    tws.do("fault", kind="head", code=354, symbol="IBM")
+    found = post(host, "/data/validate", symbol="IBM", timeframes=["1d"])
+    assert (found["is_valid"], found["head_timestamps"], found["error_code"]) == (True, None, "354")
+    head = host.http.get("/data/head-timestamp", params={"symbol": "IBM", "timeframe": "1d"}).json()
+    assert (head["success"], head["timestamp"], head["error_code"]) == (False, None, "354")
+
+
+def test_without_a_tws_the_host_says_so_and_gives_no_verdict(start):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        host = start("--gateway", "ib", SYMCACHE_HOST_IB_PORT=str(nobody.getsockname()[1]))
+        found = post(host, "/data/validate", symbol="AAPL", timeframes=["1d"])
+        assert (found["success"], found["is_valid"], found["error_kind"]) == (False, False, "transient")
+        health = host.http.get("/health/").json()
+        assert (health["healthy"], health["status"], health["ib_status"]["connected"]) == (
+            False,
+            "disconnected",
+            False,
+        )
+
+
+def test_without_its_extra_the_gateway_is_refused_with_how_to_install_it(tmp_path):
+    blocked = (
+        "import sys; sys.modules['ib_async'] = None; from symcache_host.command import main; "
+        "sys.exit(main(['--gateway', 'ib']))"
+    )
+    command = [sys.executable, "-c", blocked]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, text=True, timeout=20)
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 1
+    assert "pip install 'symcache[ib]'" in ended.stderr

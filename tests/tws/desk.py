@@ -1,0 +1,192 @@
+"""What the simulated TWS does with each message: answers it, judges its pace, and lets go wrong what shall go wrong."""
+
+import asyncio
+from collections import Counter
+
+from . import protocol
+from .codes import CALLED_OFF, FARM_DOWN, FARM_OF, FARMS, TEXTS, RefusedError, words_of
+from .faults import Fault, Faults
+from .market import Market
+from .pacing import STRIKES, Judge
+from .protocol import Ask, Tell
+
+
+class Client:
+    """Who is at the other end of a socket."""
+
+    def __init__(self, writer):
+        self.writer = writer
+        self.id = None
+        self.slots = set()
+        """The numbers of the requests for historical data that are open; a head timestamp's until it is called off."""
+
+    def tell(self, message):
+        if not self.writer.is_closing():
+            self.writer.write(message)
+
+    def fail(self, number, code, text):
+        self.slots.discard(number)
+        self.tell(protocol.error(number, code, text))
+
+
+class Desk:
+    """Where all clients are served.
+
+    Args:
+        now: Its present; nothing later has happened for it.
+        latency: Seconds that every answer takes.
+    """
+
+    def __init__(self, now, latency):
+        self.faults = Faults()
+        self._market = Market(now)
+        self._latency = latency
+        self._judge = Judge(lambda: asyncio.get_running_loop().time())
+        self._clients = {}
+        self._farms = {}
+        self._ids_used = []
+        self._asked = Counter()
+        self._counts = Counter()
+
+    def receive(self, client, number, fields):
+        """Do what a message asks for."""
+        self._counts["messages"] += 1
+        match number:
+            case Ask.START:
+                self._welcome(client, int(fields[1]))
+            case Ask.POSITIONS:
+                client.tell(protocol.frame(Tell.POSITIONS_END, 1))
+            case Ask.ACCOUNT_SUMMARY:
+                client.tell(protocol.frame(Tell.ACCOUNT_SUMMARY_END, 1, fields[1]))
+            case Ask.TIME:
+                self._asked["time"] += 1
+                self._respond(client, "time", None, lambda: protocol.time(self._market.now))
+            case Ask.CANCEL_HEAD:
+                self._call_off(client, int(fields[0]))
+            case Ask.CANCEL_BARS:
+                self._call_off(client, int(fields[1]), CALLED_OFF)
+            case _:
+                self._question(client, protocol.REQUESTS[number].read(fields))
+        if number not in protocol.REQUESTS and client.id is not None:
+            self._judged(client, -1, lambda: self._judge.message(client.id))
+
+    def leave(self, client):
+        """Forget somebody who has gone."""
+        if client.id is not None:
+            del self._clients[client.id]
+            self._judge.forget(client.id)
+
+    def notice(self, code, farm=None, text=None):
+        """Tell everybody something that answers no request; a farm that is down is told to newcomers, too."""
+        farm = farm or FARM_OF.get(code)
+        self._farms.pop(farm, None)
+        if code in FARM_DOWN:
+            self._farms[farm] = code
+        for client in self._clients.values():
+            client.tell(protocol.error(-1, code, text or words_of(code, farm)))
+
+    def counts(self):
+        """What happened so far, and how things stand: plain values that JSON can carry."""
+        return {
+            "requests": dict(sorted(self._asked.items())),
+            "messages": self._counts["messages"],
+            "connects": len(self._ids_used),
+            "refused_ids": self._counts["refused ids"],
+            "ended_for_pacing": self._counts["ended for pacing"],
+            "client_ids": sorted(self._clients),
+            "client_ids_used": self._ids_used.copy(),
+            "open_slots": self._open_slots(),
+            "most_open_slots": self._counts["most open slots"],
+            "violations": dict(sorted(self._judge.violations.items())),
+        }
+
+    def _open_slots(self):
+        return sum(len(client.slots) for client in self._clients.values())
+
+    def _welcome(self, client, wanted):
+        if wanted in self._clients:
+            self._counts["refused ids"] += 1
+            client.fail(-1, 326, TEXTS[326])
+            client.writer.close()
+            return
+        client.id, self._clients[wanted] = wanted, client
+        self._ids_used.append(wanted)
+        self._respond(client, "start", None, self._greeting)
+
+    def _greeting(self):
+        well = {farm: code for farm, code in FARMS.items() if farm not in self._farms}
+        messages = [
+            protocol.frame(Tell.ACCOUNTS, 1, "DU0000000"),
+            protocol.frame(Tell.NEXT_VALID_ID, 1, 1),
+            *(protocol.error(-1, code, words_of(code, farm)) for farm, code in (self._farms | well).items()),
+        ]
+        return b"".join(messages)
+
+    def _question(self, client, request):
+        self._asked[request.kind] += 1
+        if self._judged(client, request.number, lambda: self._admit(client, request)):
+            self._respond(client, request.kind, request, lambda: self._answer(client, request))
+
+    def _admit(self, client, request):
+        self._judge.message(client.id)
+        if request.kind != "details":
+            self._judge.request(client.id, request, self._open_slots())
+            client.slots.add(request.number)
+            self._counts["most open slots"] = max(self._counts["most open slots"], self._open_slots())
+
+    def _judged(self, client, number, look):
+        try:
+            look()
+        except RefusedError as refusal:
+            client.fail(number, refusal.code, refusal.text)
+            if self._judge.strikes[client.id] >= STRIKES:
+                self._counts["ended for pacing"] += 1
+                client.writer.close()
+            return False
+        return True
+
+    def _respond(self, client, kind, request, answer):
+        fault = self.faults.take(kind, request.query.symbol if request else None) or Fault(kind)
+        if fault.hang:
+            return
+        delay = self._latency + fault.slow
+        if delay:
+            asyncio.get_running_loop().call_later(delay, self._tell, client, request, fault, answer)
+        else:
+            self._tell(client, request, fault, answer)
+
+    def _tell(self, client, request, fault, answer):
+        if request and request.kind != "details" and request.number not in client.slots:
+            return  # it was called off
+        try:
+            if fault.code:
+                raise RefusedError(fault.code, fault.text)
+            message = answer()
+        except RefusedError as refusal:
+            client.fail(request.number if request else -1, refusal.code, refusal.text)
+            return
+        if fault.drop:
+            client.tell(message[: len(message) // 2])
+            client.writer.close()
+        else:
+            client.tell(message)
+
+    def _answer(self, client, request):
+        number = request.number
+        if request.kind == "details":
+            found = self._market.contracts(request.query)
+            told = [protocol.details(number, each, at, self._market.hours(each)) for each, at in found]
+            return b"".join([*told, protocol.frame(Tell.DETAILS_END, 1, number)])
+        if request.kind == "head":
+            return protocol.head(number, self._market.head(request), request.format_date)
+        bars, zone = self._market.bars(request)
+        client.slots.remove(number)
+        return protocol.bars(number, bars, request.format_date, zone)
+
+    def _call_off(self, client, number, confirmation=None):
+        if number not in client.slots:
+            client.fail(number, 366, f"{TEXTS[366]}:{number}")
+        elif confirmation is None:
+            client.slots.remove(number)
+        else:
+            client.fail(number, 162, confirmation.format(number))
