@@ -1,4 +1,4 @@
-"""The host service's HTTP face: routes, and what a request that does not fit gets."""
+"""The host service's HTTP face: its routes, and the description of each."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query
+from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 
 from .guard import Guard
+from .refusals import BODIES, EVERYWHERE, PATHS, QUESTIONS, add_refusals
+from .reports import About, DetailedHealth, Health
 from .service import HostService
 from .wire import (
     VERSION,
-    About,
     BatchAnswer,
-    DetailedHealth,
+    BatchTerms,
     HeadTimestampAnswer,
-    Health,
     HistoricalAnswer,
     HistoricalRequest,
+    InstrumentType,
     Symbol,
+    Terms,
     Timeframe,
     ValidateBatchRequest,
     ValidateRequest,
@@ -31,9 +32,12 @@ from .wire import (
 
 SYMBOL_INFO_TIMEFRAMES = ("1h",)
 
+Asked = Annotated[Terms, Header()]
+AskedTogether = Annotated[BatchTerms, Header()]
+
 
 def create_app(service: HostService, *, token: SecretStr | None = None) -> FastAPI:
-    """The ASGI application over a service, which it closes when it shuts down.
+    """The ASGI application over a service, which it opens when it starts and closes when it shuts down.
 
     Args:
         service: What answers.
@@ -42,14 +46,27 @@ def create_app(service: HostService, *, token: SecretStr | None = None) -> FastA
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await service.open()
         try:
             yield
         finally:
             await service.aclose()
 
-    app = FastAPI(title="symcache host", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    # The guard asks for the token; this only describes it.
+    described = [] if token is None else [Depends(HTTPBearer(auto_error=False, description="the host's token"))]
+    app = FastAPI(
+        title="symcache host",
+        description="Which symbols are valid, and their bars, from a gateway and from what it said before.",
+        version=VERSION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        dependencies=described,
+        responses=EVERYWHERE,
+    )
     app.add_middleware(Guard, token=token)
-    app.add_exception_handler(RequestValidationError, _refuse)
+    add_refusals(app)
     app.include_router(_data_routes(service))
     app.include_router(_status_routes(service))
     return app
@@ -59,55 +76,57 @@ def _data_routes(service: HostService) -> APIRouter:
     async def count() -> None:
         service.requests += 1
 
-    router = APIRouter(prefix="/data", dependencies=[Depends(count)])
+    router = APIRouter(prefix="/data", dependencies=[Depends(count)], responses=QUESTIONS, tags=["data"])
 
-    @router.post("/validate")
-    async def validate(request: ValidateRequest) -> VerdictAnswer:
-        return await service.validate(request.symbol, request.timeframes or ())
+    @router.post("/validate", responses=BODIES)
+    async def validate(request: ValidateRequest, terms: Asked) -> VerdictAnswer:
+        """Say whether a symbol is valid, which contract it is, and since when some timeframes have data."""
+        return await service.validate(request.symbol, request.timeframes or (), terms)
 
-    @router.post("/validate-batch")
-    async def validate_batch(request: ValidateBatchRequest) -> BatchAnswer:
-        return await service.validate_many(request.symbols, request.timeframes or ())
+    @router.post("/validate-batch", responses=BODIES)
+    async def validate_batch(request: ValidateBatchRequest, terms: AskedTogether) -> BatchAnswer:
+        """Say the same of many symbols."""
+        return await service.validate_many(request.symbols, request.timeframes or (), terms)
 
-    @router.get("/symbol-info/{symbol:path}")
-    async def symbol_info(symbol: Symbol) -> VerdictAnswer:
-        return await service.validate(symbol, SYMBOL_INFO_TIMEFRAMES)
+    @router.get("/symbol-info/{symbol}", responses=PATHS)
+    async def symbol_info(symbol: Annotated[Symbol, Path()], terms: Asked) -> VerdictAnswer:
+        """Say the same of one symbol, and since when it has hourly bars."""
+        return await service.validate(symbol, SYMBOL_INFO_TIMEFRAMES, terms)
 
-    @router.post("/historical")
-    async def historical(request: HistoricalRequest) -> HistoricalAnswer:
-        return await service.historical(request)
+    @router.post("/historical", responses=BODIES)
+    async def historical(request: HistoricalRequest, terms: Asked) -> HistoricalAnswer:
+        """Give the bars that begin from one moment to another, both included."""
+        return await service.historical(request, terms)
 
     @router.get("/head-timestamp")
     async def head_timestamp(
-        symbol: Symbol,
-        timeframe: Timeframe,
-        instrument_type: Annotated[str | None, Query(max_length=32)] = None,  # noqa: ARG001  # older clients send it
+        symbol: Annotated[Symbol, Query()],
+        timeframe: Annotated[Timeframe, Query(description="the length of a bar")],
+        terms: Asked,
+        instrument_type: Annotated[InstrumentType, Query()] = None,  # noqa: ARG001  # older clients send it
     ) -> HeadTimestampAnswer:
-        return await service.head_timestamp(symbol, timeframe)
+        """Say since when a timeframe has data."""
+        return await service.head_timestamp(symbol, timeframe, terms)
 
     return router
 
 
 def _status_routes(service: HostService) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(tags=["status"])
 
     @router.get("/")
     async def about() -> About:
+        """Say what this is, and which version of the wire contract it speaks."""
         return service.about()
 
     @router.get("/health")
     async def health() -> Health:
+        """Say whether the gateway can answer."""
         return service.health()
 
     @router.get("/health/")
     async def detailed_health() -> DetailedHealth:
-        return service.detailed_health()
+        """Say the same, and what lies behind it."""
+        return await service.detailed_health()
 
     return router
-
-
-async def _refuse(_request: Request, error: Exception) -> JSONResponse:
-    # The input is left out: it may hold what no JSON can carry, such as a lone surrogate.
-    assert isinstance(error, RequestValidationError)
-    problems = [{name: problem[name] for name in ("type", "loc", "msg")} for problem in error.errors()]
-    return JSONResponse({"detail": problems}, status_code=422)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -61,12 +62,20 @@ def read_settings(arguments: Sequence[str] | None) -> HostSettings:
         else:
             shown = "" if field.default is None else f" (default: {field.default})"
             parser.add_argument(flag, help=f"{field.description}{shown}")
-    return HostSettings(**vars(parser.parse_args(arguments)))
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        names = [argument.partition("=")[0] for argument in unknown if argument.startswith("--")]
+        parser.error(f"unknown arguments: {', '.join(names) or 'no option has a name without two dashes'}")
+    return HostSettings(**vars(options))
 
 
 class _Parser(argparse.ArgumentParser):
+    """Names options and never shows their values: the token may be among them, behind a mistyped name."""
+
     def error(self, message: str) -> NoReturn:
-        raise ConfigurationError(f"{message}; see {self.prog} --help")
+        quoted = re.search(r":? *['\"]", message)
+        shown = message[: quoted.start()] if quoted else message
+        raise ConfigurationError(f"{shown}; see {self.prog} --help")
 
 
 def _fail(message: str, status: int) -> int:

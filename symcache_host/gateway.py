@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from enum import IntEnum
+from typing import Any, NamedTuple, Protocol
 
 from symcache_core import ProviderAnswer
 
@@ -18,6 +21,48 @@ class Bar(NamedTuple):
     low: float
     close: float
     volume: float
+
+
+class Priority(IntEnum):
+    """Who goes first where not all can go at once."""
+
+    FOREGROUND = 0
+    """Somebody waits for the answer."""
+    REFRESH = 1
+    """What is known grows old."""
+    WARMING = 2
+    """It may be asked for one day."""
+
+
+@dataclass
+class Asker:
+    """For whom a gateway is asked; of one priority, the clients take turns.
+
+    Others may come to want the same meanwhile: then it is asked for the most urgent of them.
+    """
+
+    client: str = ""
+    priority: Priority = Priority.FOREGROUND
+    _listeners: list[Callable[[Asker], object]] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    def join(self, other: Asker) -> None:
+        """Ask for another one, too, and tell who listens if that makes it more urgent."""
+        if other.priority < self.priority:
+            self.client, self.priority = other.client, other.priority
+            for listener in tuple(self._listeners):
+                listener(self)
+
+    @contextmanager
+    def telling(self, listener: Callable[[Asker], object]) -> Iterator[None]:
+        """Tell a listener for as long as this lasts."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+
+ANYONE = Asker()
 
 
 class Gateway(Protocol):
@@ -47,7 +92,19 @@ class Gateway(Protocol):
         """Its present (UTC); nothing later exists for it."""
         ...
 
-    async def validate(self, symbol: str, timeframes: Sequence[str]) -> ProviderAnswer:
+    def status(self) -> Mapping[str, Any]:
+        """What there is to say about its connection."""
+        ...
+
+    async def open(self) -> None:
+        """Begin to connect; does not wait until it can answer."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of its connections."""
+        ...
+
+    async def validate(self, symbol: str, timeframes: Sequence[str], asker: Asker = ANYONE) -> ProviderAnswer:
         """Whether a symbol is valid, which contract it is, and since when each timeframe has data.
 
         Raises:
@@ -55,7 +112,9 @@ class Gateway(Protocol):
         """
         ...
 
-    async def bars(self, symbol: str, timeframe: str, start: datetime, end: datetime) -> Sequence[Bar]:
+    async def bars(
+        self, symbol: str, timeframe: str, start: datetime, end: datetime, asker: Asker = ANYONE
+    ) -> Sequence[Bar]:
         """The bars that begin from ``start`` to ``end``, both included, in rising order.
 
         Raises:

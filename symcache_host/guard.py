@@ -10,11 +10,17 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .loopback import is_loopback_authority
+
 MAX_BODY = 1024 * 1024
 
 
 class Guard:
-    """Middleware that asks for the bearer token, if there is one, and stops a body of more than 1 MiB."""
+    """Middleware that asks for the bearer token, and stops a body of more than 1 MiB.
+
+    Without a token, the service is for this machine alone: who calls it by a name of the world outside is a web page
+    whose name was made to lead here, so that a browser lets it read the answers.
+    """
 
     def __init__(self, app: ASGIApp, token: SecretStr | None) -> None:
         self._app = app
@@ -24,17 +30,20 @@ class Guard:
         """Let a request pass, or answer it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif not self._admits(Headers(scope=scope)):
-            refusal = JSONResponse({"detail": "a valid bearer token is needed"}, 401, {"WWW-Authenticate": "Bearer"})
+        elif (refusal := self._refusal(Headers(scope=scope))) is not None:
             await refusal(scope, receive, send)
         else:
             await self._app(scope, _limited(receive), send)
 
-    def _admits(self, headers: Headers) -> bool:
+    def _refusal(self, headers: Headers) -> JSONResponse | None:
         if self._token is None:
-            return True
+            if is_loopback_authority(headers.get("host", "")):
+                return None
+            return JSONResponse({"detail": "without a token, only loopback addresses lead here"}, 421)
         scheme, _, token = headers.get("authorization", "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token)
+        if scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token):
+            return None
+        return JSONResponse({"detail": "a valid bearer token is needed"}, 401, {"WWW-Authenticate": "Bearer"})
 
 
 def _limited(receive: Receive) -> Receive:

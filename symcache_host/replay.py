@@ -11,13 +11,13 @@ from datetime import UTC, date, datetime, time
 from functools import cached_property
 from importlib.resources import files
 from string import ascii_uppercase
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from symcache_core import ContractInfo, ProviderAnswer, ValidationResult
 from symcache_core.errors import SymbolNotFoundError
 from symcache_core.symbols import Instrument
 
-from .gateway import Bar
+from .gateway import ANYONE, Asker, Bar
 
 RECORDED = "1d"
 SHARES = ("", "STK")
@@ -56,7 +56,17 @@ class ReplayGateway:
         """The end (UTC) of the last day it knows."""
         return self._as_of
 
-    async def validate(self, symbol: str, timeframes: Sequence[str]) -> ProviderAnswer:
+    def status(self) -> dict[str, Any]:
+        """There is nothing to say about a connection."""
+        return {}
+
+    async def open(self) -> None:
+        """There is nothing to connect to."""
+
+    async def aclose(self) -> None:
+        """There is nothing to let go of."""
+
+    async def validate(self, symbol: str, timeframes: Sequence[str], asker: Asker = ANYONE) -> ProviderAnswer:
         """Whether the symbol is listed, and since when each timeframe has recorded bars."""
         await self._answer_slowly()
         listing = self._find(symbol)
@@ -85,7 +95,9 @@ class ReplayGateway:
             )
         )
 
-    async def bars(self, symbol: str, timeframe: str, start: datetime, end: datetime) -> Sequence[Bar]:
+    async def bars(
+        self, symbol: str, timeframe: str, start: datetime, end: datetime, asker: Asker = ANYONE
+    ) -> Sequence[Bar]:
         """The recorded bars; none for any timeframe but ``1d``."""
         await self._answer_slowly()
         listing = self._find(symbol)

@@ -11,16 +11,19 @@ import threading
 
 import uvicorn
 
-from symcache_core import SymcacheSettings, open_symbol_cache
 from symcache_core.errors import ConfigurationError
 
 from .app import create_app
+from .gateway import Gateway
+from .own_cache import open_own_cache
 from .replay import ReplayGateway
-from .service import BatchCache, HostService
+from .service import HostService
 from .settings import HostSettings
 
-CACHE_FILE = "symbol_discovery_cache.json"
 GRACE = 0.5
+
+IB_TIMEOUT = 30.0
+"""Seconds for one request to Interactive Brokers; a client waits for a minute, and a request may wait for its turn."""
 
 log = logging.getLogger("symcache")
 
@@ -32,12 +35,13 @@ def serve(settings: HostSettings) -> None:
 
     Raises:
         KeyboardInterrupt: A signal ended it; everything is closed.
-        ConfigurationError: The address cannot be listened on, or a setting of the cache is wrong.
+        ConfigurationError: The address cannot be listened on, what the gateway needs is not installed, or a setting of
+            the cache is wrong.
         BackendError: The host's own cache cannot be used.
     """
-    gateway = ReplayGateway(latency=settings.latency, as_of=settings.as_of)
+    gateway = _gateway(settings)
     with listen(settings.bind, settings.port) as listener:
-        app = create_app(HostService(gateway, _open_cache(settings, gateway.name)), token=settings.token)
+        app = create_app(HostService(gateway, open_own_cache(settings.data_dir, gateway.name)), token=settings.token)
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -51,6 +55,21 @@ def serve(settings: HostSettings) -> None:
         # uvicorn raises what ended it once more when all is closed; this makes SIGTERM end like Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         server.run([listener])
+
+
+def _gateway(settings: HostSettings) -> Gateway:
+    if settings.gateway == "replay":
+        return ReplayGateway(latency=settings.latency, as_of=settings.as_of)
+    try:
+        from .ib.connection import IbConnection  # here, because both need an extra of their own
+        from .ib.gateway import IbGateway
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"{error}; the gateway 'ib' needs: pip install 'symcache[ib]'") from None
+    logging.getLogger("ib_async").setLevel(logging.CRITICAL)  # what it has to say comes back as an answer or an error
+    connection = IbConnection(
+        settings.ib_host, settings.ib_port, client_id=settings.ib_client_id, request_timeout=IB_TIMEOUT
+    )
+    return IbGateway(connection)
 
 
 class _Server(uvicorn.Server):
@@ -67,15 +86,6 @@ class _Server(uvicorn.Server):
         while os.read(0, 4096):
             pass
         self.should_exit = True
-
-
-def _open_cache(settings: HostSettings, provider: str) -> BatchCache:
-    path = settings.data_dir.expanduser().absolute() / CACHE_FILE
-    return open_symbol_cache(
-        SymcacheSettings(
-            backend="json", backends={"json": {"path": path}}, plugins=(), provider=provider, data_dir=path.parent
-        )
-    )
 
 
 def listen(bind: str, port: int) -> socket.socket:

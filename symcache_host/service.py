@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol
 
 from symcache_core import CachedSymbolInfo, Lookup, ProviderAnswer, SymbolCache, SymbolLookup
@@ -19,24 +23,35 @@ from symcache_core.errors import (
     SymbolNotFoundError,
     SymcacheError,
 )
+from symcache_core.symbols import Instrument
 
-from .gateway import Bar, Gateway
+from .gateway import Asker, Bar, Gateway, Priority
+from .reports import About, CacheFigures, Calls, ConnectionInfo, DetailedHealth, Health, IbStatus
 from .wire import (
-    About,
     BatchAnswer,
-    Calls,
-    DetailedHealth,
+    BatchTerms,
+    Contract,
     ErrorKind,
     HeadTimestampAnswer,
-    Health,
     HistoricalAnswer,
     HistoricalRequest,
     Origin,
+    Terms,
     VerdictAnswer,
 )
 
-AT_ONCE = 32
-"""How many symbols of one batch are asked of the gateway at the same time."""
+AT_ONCE = 128
+"""How many symbols of one batch are asked of the gateway at the same time, which paces itself.
+
+An unknown symbol takes Interactive Brokers five seconds and two messages, of which 48 a second are allowed: with fewer
+at a time, what is allowed would not be used.
+"""
+
+FAULT = "a fault of the host service's: its log says more"
+"""What is told of an error that nobody expected; its text may be about anything."""
+
+NO_TERMS = Terms()
+NO_BATCH_TERMS = BatchTerms()
 
 log = logging.getLogger("symcache")
 
@@ -68,49 +83,60 @@ class HostService:
         self.requests = 0
         self._gateway = gateway
         self._cache = cache
+        self._parties: dict[str, _Party] = {}
         self._origin = Origin(gateway=gateway.name)
 
-    async def validate(self, symbol: str, timeframes: Sequence[str]) -> VerdictAnswer:
+    async def validate(self, symbol: str, timeframes: Sequence[str], terms: Terms = NO_TERMS) -> VerdictAnswer:
         """The verdict on a symbol, from the cache or the gateway."""
         try:
-            lookup = await self._look_up(symbol, timeframes)
-        except SymcacheError as error:
+            lookup = await self._look_up(symbol, timeframes, terms)
+        except Exception as error:  # noqa: BLE001  # what nobody expected is told, too, and logged
             return VerdictAnswer(**self._failure(error))
         return self._verdict(lookup, timeframes)
 
-    async def validate_many(self, symbols: Iterable[str], timeframes: Sequence[str]) -> BatchAnswer:
-        """The verdict on each of many symbols; what keeps one from it is that one's own failure."""
-        found = self._cache.get_or_validate_many(
-            dict.fromkeys(symbols), timeframes, self._gateway.validate, concurrency=AT_ONCE
-        )
+    async def validate_many(
+        self, symbols: Iterable[str], timeframes: Sequence[str], terms: Terms = NO_BATCH_TERMS
+    ) -> BatchAnswer:
+        """The verdict on each of many symbols; what keeps one from it, such as the deadline, is that one's failure."""
+        asked, results = dict.fromkeys(symbols), dict[str, VerdictAnswer]()
+        validate = partial(self._ask, asker=_asker(terms))
+        found = self._cache.get_or_validate_many(asked, timeframes, validate, concurrency=AT_ONCE)
         try:
-            results = {each.symbol: self._result(each, timeframes) async for each in found}
-        except SymcacheError as error:
+            async with _in_time(terms):
+                async for each in found:
+                    results[each.symbol] = self._result(each, timeframes)
+        except ProviderTimeoutError as error:
+            late = VerdictAnswer(**self._failure(error))
+            results |= {symbol: late for symbol in asked if symbol not in results}
+        except Exception as error:  # noqa: BLE001  # as above
             return BatchAnswer(**self._failure(error))
         return BatchAnswer(provenance=self._origin, results=results)
 
-    async def head_timestamp(self, symbol: str, timeframe: str) -> HeadTimestampAnswer:
+    async def head_timestamp(self, symbol: str, timeframe: str, terms: Terms = NO_TERMS) -> HeadTimestampAnswer:
         """Since when a timeframe has data, from the cache or the gateway."""
         try:
-            lookup = await self._look_up(symbol, [timeframe])
+            lookup = await self._look_up(symbol, [timeframe], terms)
             if not lookup.result.is_valid:
                 raise SymbolNotFoundError(
                     lookup.result.error_message or f"Symbol {symbol} not found",
                     suggested_symbol=lookup.result.suggested_symbol,
                 )
-            if lookup.missing and lookup.error:
-                raise lookup.error
-        except SymcacheError as error:
+            known = lookup.result.head_timestamps or {}
+            if timeframe not in known:
+                raise lookup.error or ProviderUnavailableError(
+                    f"Since when {symbol} has bars of {timeframe} was not answered", code=lookup.info.provenance.code
+                )
+        except Exception as error:  # noqa: BLE001  # as above
             return HeadTimestampAnswer(**self._failure(error))
-        return HeadTimestampAnswer(
-            provenance=self._origin, timestamp=(lookup.result.head_timestamps or {}).get(timeframe)
-        )
+        return HeadTimestampAnswer(provenance=self._origin, timestamp=known[timeframe])
 
-    async def historical(self, request: HistoricalRequest) -> HistoricalAnswer:
+    async def historical(self, request: HistoricalRequest, terms: Terms = NO_TERMS) -> HistoricalAnswer:
         """Bars, straight from the gateway."""
+        question = request.symbol, request.timeframe, request.start, request.end
         try:
-            bars = await self._gateway.bars(request.symbol, request.timeframe, request.start, request.end)
-        except SymcacheError as error:
+            async with _in_time(terms):
+                bars = await self._gateway.bars(*question, asker=_asker(terms))
+        except Exception as error:  # noqa: BLE001  # as above
             return HistoricalAnswer(**self._failure(error))
         return HistoricalAnswer(provenance=self._origin, data=_table(bars), rows=len(bars))
 
@@ -120,35 +146,70 @@ class HostService:
         status = "healthy" if connected else "disconnected"
         return Health(healthy=connected, timestamp=datetime.now(UTC).isoformat(), status=status)
 
-    def detailed_health(self) -> DetailedHealth:
-        """The same, and what it cost so far; ``ib_status`` speaks of Interactive Brokers alone."""
+    async def detailed_health(self) -> DetailedHealth:
+        """The same, and what lies behind it; ``ib_status`` speaks of Interactive Brokers alone."""
         gateway = self._gateway
+        figures = await asyncio.to_thread(self._cache.get_stats)
         return DetailedHealth(
             **self.health().model_dump(),
-            ib_status={"connected": gateway.connected and gateway.name == "ib"},
-            connection_info={"gateway": gateway.name, "connected": gateway.connected, "notice": gateway.notice},
+            ib_status=IbStatus(connected=gateway.connected and gateway.name == "ib", **gateway.status()),
+            connection_info=ConnectionInfo(gateway=gateway.name, connected=gateway.connected, notice=gateway.notice),
             gateway=gateway.name,
             as_of=gateway.as_of().isoformat(),
             calls=Calls(requests=self.requests, gateway=gateway.calls),
+            cache=CacheFigures(
+                symbols=figures.cached_symbols, hits=figures.hits, misses=figures.misses, degraded=figures.degraded
+            ),
         )
 
     def about(self) -> About:
         """What this service is."""
         return About(gateway=self._gateway.name, notice=self._gateway.notice)
 
-    async def aclose(self) -> None:
-        """Close the cache."""
-        await self._cache.aclose()
+    async def open(self) -> None:
+        """Let the gateway begin to connect."""
+        await self._gateway.open()
 
-    async def _look_up(self, symbol: str, timeframes: Sequence[str]) -> Lookup:
-        return await self._cache.get_or_validate(symbol, timeframes, self._gateway.validate)
+    async def aclose(self) -> None:
+        """Close the cache and the gateway."""
+        await self._cache.aclose()
+        await self._gateway.aclose()
+
+    async def _look_up(self, symbol: str, timeframes: Sequence[str], terms: Terms) -> Lookup:
+        asker, somebody_waits = _asker(terms), True
+
+        async def validate(symbol: str, timeframes: Sequence[str]) -> ProviderAnswer:
+            priority = asker.priority if somebody_waits else max(asker.priority, Priority.REFRESH)
+            return await self._ask(symbol, timeframes, asker=replace(asker, priority=priority))
+
+        try:
+            with self._party(str(Instrument.parse(symbol)), asker):
+                async with _in_time(terms):
+                    return await self._cache.get_or_validate(symbol, timeframes, validate)
+        finally:
+            somebody_waits = False
+
+    async def _ask(self, symbol: str, timeframes: Sequence[str], *, asker: Asker) -> ProviderAnswer:
+        with self._party(symbol, asker) as everyone:
+            return await self._gateway.validate(symbol, timeframes, asker=everyone)
+
+    @contextmanager
+    def _party(self, symbol: str, asker: Asker) -> Iterator[Asker]:
+        """All who wait for a symbol; the cache asks once for them, and does not say that others have joined."""
+        party = self._parties.setdefault(symbol, _Party(replace(asker)))
+        party.asker.join(asker)
+        party.size += 1
+        try:
+            yield party.asker
+        finally:
+            party.size -= 1
+            if not party.size:
+                del self._parties[symbol]
 
     def _result(self, found: SymbolLookup, timeframes: Sequence[str]) -> VerdictAnswer:
         if found.lookup is not None:
             return self._verdict(found.lookup, timeframes)
         assert found.error is not None, "there is a lookup or an error"
-        if not isinstance(found.error, SymcacheError):
-            log.error("%s cannot be validated", found.symbol, exc_info=found.error)
         return VerdictAnswer(**self._failure(found.error))
 
     def _verdict(self, lookup: Lookup, timeframes: Sequence[str]) -> VerdictAnswer:
@@ -158,22 +219,49 @@ class HostService:
             is_valid=verdict.is_valid,
             error_message=verdict.error_message,
             error_kind=None if verdict.is_valid or not confirmed else "permanent",
+            error_code=lookup.info.provenance.code,
             suggested_symbol=verdict.suggested_symbol,
             confirmed=confirmed,
             contract_info=_contract(lookup.info),
             head_timestamps=_heads(lookup, timeframes),
+            one_head_timestamp=lookup.info.shared_part is not None,
         )
 
     def _failure(self, error: Exception) -> dict[str, Any]:
+        is_expected = isinstance(error, SymcacheError)
+        if not is_expected:
+            log.error("a question is not answered", exc_info=error)
         return {
             "success": False,
-            "error": str(error),
+            "error": str(error) if is_expected else FAULT,
             "error_kind": _kind(error),
             "error_code": getattr(error, "code", None),
             "retry_after": getattr(error, "retry_after", None),
             "suggested_symbol": getattr(error, "suggested_symbol", None),
             "provenance": self._origin,
         }
+
+
+@dataclass
+class _Party:
+    asker: Asker
+    size: int = 0
+
+
+def _asker(terms: Terms) -> Asker:
+    return Asker(terms.x_symcache_client, Priority[terms.x_symcache_priority.upper()])
+
+
+@asynccontextmanager
+async def _in_time(terms: Terms) -> AsyncGenerator[None]:
+    """Give up at the caller's deadline, so that nothing is asked for someone who has left."""
+    try:
+        async with asyncio.timeout(terms.x_symcache_deadline) as limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise ProviderTimeoutError("no answer before the caller's deadline") from None
 
 
 def _kind(error: Exception) -> ErrorKind:
@@ -190,12 +278,14 @@ def _kind(error: Exception) -> ErrorKind:
             return "transient"
 
 
-def _contract(info: CachedSymbolInfo) -> dict[str, Any] | None:
+def _contract(info: CachedSymbolInfo) -> Contract | None:
     contract = info.validation_result.contract_info
     if contract is None:
         return None
     known = contract.model_dump(mode="json", exclude={"details", "validated_at"})
-    return {**contract.details, **known, "validated_at": info.cached_at}
+    if (shared := info.shared_part) is not None:
+        known |= {"head_timestamp": shared.head_timestamp, "head_timestamp_fetched_at": shared.asked_at}
+    return Contract(**{**contract.details, **known, "validated_at": info.cached_at})
 
 
 def _heads(lookup: Lookup, timeframes: Sequence[str]) -> dict[str, str | None] | None:

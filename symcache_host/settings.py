@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from symcache_core.errors import ConfigurationError
 from symcache_core.settings import Duration, explain
+
+from .loopback import is_loopback
 
 
 class HostSettings(BaseSettings):
@@ -27,9 +29,14 @@ class HostSettings(BaseSettings):
 
     bind: str = Field("127.0.0.1", min_length=1, description="the address to listen on; beyond loopback needs a token")
     port: int = Field(5001, ge=0, le=65535, description="the port to listen on; 0 takes any free one")
-    gateway: Literal["replay"] = Field("replay", description="where answers come from: replay (recorded history)")
+    gateway: Literal["replay", "ib"] = Field(
+        "replay", description="where answers come from: replay (recorded history) or ib (Interactive Brokers)"
+    )
     latency: Duration = Field(0.3, description="how long the replay gateway takes for a call")
     as_of: date = Field(date(2013, 3, 1), description="the last day that the replay gateway knows")
+    ib_host: str = Field("127.0.0.1", min_length=1, description="where TWS or IB Gateway runs")
+    ib_port: int = Field(4002, ge=1, le=65535, description="the port of its API")
+    ib_client_id: int = Field(1, ge=1, description="the first client id to try there; while one is taken, the next")
     token: SecretStr | None = Field(
         None,
         min_length=1,
@@ -48,13 +55,8 @@ class HostSettings(BaseSettings):
     @classmethod
     def _guarded_beyond_loopback(cls, token: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         bind = info.data.get("bind", "")
-        if token is None and bind and not _is_loopback(bind):
-            raise ValueError(f"listening on {bind} lets other machines in, so it needs one")
+        if token is None and bind and not is_loopback(bind):
+            raise ValueError(f"listening on {bind} lets other machines in: set one, as SYMCACHE_HOST_TOKEN")
+        if token is not None and not re.fullmatch(r"[!-~]+", token.get_secret_value()):
+            raise ValueError("a token has visible ASCII characters only")
         return token
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"

@@ -1,4 +1,4 @@
-"""The host service's wire contract: what may be asked, and the shape of every answer.
+"""The host service's wire contract: what may be asked under ``/data``, and the shape of every answer.
 
 What an older host service does not send (``error_kind`` and all that follows it in a shape) is an addition: a client
 that does not know it reads on unharmed.
@@ -10,14 +10,23 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from symcache_core.symbols import Instrument
 
 WIRE_VERSION = 1
 VERSION = version("symcache")
 
+LARGEST_BATCH = 500
+"""How many symbols may be asked about at once."""
+
+LONGEST_WAIT = 86400.0
+"""Seconds that a client may say that it waits."""
+
+WHO_GOES_FIRST = "where not all can go at once: foreground before refresh before warming"
+
 ErrorKind = Literal["permanent", "transient", "pacing", "permission"]
+Urgency = Literal["foreground", "refresh", "warming"]
 Timeframe = Literal["1m", "5m", "15m", "30m", "1h", "2h", "4h", "1d", "1w"]
 
 
@@ -30,6 +39,13 @@ def _checked(text: str) -> str:
     return text
 
 
+def _iso(moment: object) -> object:
+    """Pydantic alone would take a number for seconds since 1970."""
+    if not isinstance(moment, str):
+        raise ValueError("write an ISO 8601 time")  # noqa: TRY004  # pydantic reports a ValueError
+    return datetime.fromisoformat(moment)
+
+
 def _utc(moment: datetime) -> datetime:
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -37,41 +53,70 @@ def _utc(moment: datetime) -> datetime:
         raise ValueError("out of range") from None
 
 
-Symbol = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_canonical)]
+Symbol = Annotated[
+    str,
+    Field(min_length=1, max_length=128, description="a symbol in any spelling, qualified or not", examples=["AAPL"]),
+    AfterValidator(_canonical),
+]
 """A symbol in any spelling; read into the canonical one."""
 
-AskedSymbol = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_checked)]
+AskedSymbol = Annotated[str, Field(min_length=1, max_length=128, examples=["AAPL"]), AfterValidator(_checked)]
 """A symbol in any spelling; left in that one."""
 
-Timeframes = Annotated[list[Timeframe], Field(max_length=16)]
-"""Since when there is data is asked of these."""
+Timeframes = Annotated[
+    list[Timeframe] | None, Field(max_length=16, description="of these it is asked since when there is data")
+]
 
-Moment = Annotated[datetime, AfterValidator(_utc)]
+Moment = Annotated[datetime, BeforeValidator(_iso), AfterValidator(_utc)]
 """An ISO 8601 time; one without an offset is UTC."""
+
+InstrumentType = Annotated[
+    str | None, Field(max_length=32, description="not read: the symbol itself says it; older clients send it")
+]
+
+
+class Terms(BaseModel):
+    """The headers that say for whom a question is asked, how urgently, and how long that one waits."""
+
+    x_symcache_client: str = Field(
+        "", max_length=64, pattern=r"^[!-~]*$", description="who asks; of one priority, the clients take turns"
+    )
+    x_symcache_priority: Urgency = Field("foreground", description=WHO_GOES_FIRST)
+    x_symcache_deadline: float = Field(
+        LONGEST_WAIT, gt=0, le=LONGEST_WAIT, description="seconds after which nobody waits for the answer any more"
+    )
+
+
+class BatchTerms(Terms):
+    """The same for many symbols, which those go before who wait for one."""
+
+    x_symcache_priority: Urgency = Field("warming", description=WHO_GOES_FIRST)
 
 
 class ValidateRequest(BaseModel):
     """A question about a symbol, and since when some timeframes have data."""
 
     symbol: Symbol
-    timeframes: Timeframes | None = None
+    timeframes: Timeframes = None
 
 
 class ValidateBatchRequest(BaseModel):
     """The same question about many symbols."""
 
-    symbols: list[AskedSymbol] = Field(min_length=1, max_length=500)
-    timeframes: Timeframes | None = None
+    symbols: list[AskedSymbol] = Field(
+        min_length=1, max_length=LARGEST_BATCH, description="symbols in any spelling; the answer has them in the same"
+    )
+    timeframes: Timeframes = None
 
 
 class HistoricalRequest(BaseModel):
-    """A question for bars; ``instrument_type`` is for older clients, since the symbol itself says it."""
+    """A question for bars."""
 
     symbol: Symbol
-    timeframe: Timeframe
-    start: Moment
-    end: Moment
-    instrument_type: str | None = Field(None, max_length=32)
+    timeframe: Timeframe = Field(description="the length of a bar")
+    start: Moment = Field(description="when the first bar may begin; without an offset, in UTC")
+    end: Moment = Field(description="when the last bar may begin; without an offset, in UTC")
+    instrument_type: InstrumentType = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -83,82 +128,81 @@ class HistoricalRequest(BaseModel):
 class Origin(BaseModel):
     """Who gave an answer."""
 
-    gateway: str
-    host: str = f"symcache {VERSION}"
+    gateway: str = Field(description="whose answer it is: ib, or replay for recorded history")
+    host: str = Field(f"symcache {VERSION}", description="the host service and its version")
 
 
 class Answer(BaseModel):
-    """What every answer under ``/data`` has; ``retry_after`` is in seconds."""
+    """What every answer under ``/data`` has."""
 
-    success: bool = True
-    error: str | None = None
-    error_kind: ErrorKind | None = None
-    error_code: str | None = None
-    retry_after: float | None = None
-    suggested_symbol: str | None = None
-    provenance: Origin
+    success: bool = Field(True, description="whether there is an answer; if not, error says why")
+    error: str | None = Field(None, description="why there is no answer")
+    error_kind: ErrorKind | None = Field(
+        None,
+        description="permanent: asking again changes nothing; transient: it may; pacing: asked too often; permission: "
+        "not for this account",
+    )
+    error_code: str | None = Field(None, description="the gateway's own code")
+    retry_after: float | None = Field(None, description="seconds after which asking again makes sense")
+    suggested_symbol: str | None = Field(None, description="the symbol that may have been meant")
+    provenance: Origin = Field(description="who gave the answer")
+
+
+class Contract(BaseModel):
+    """Which contract a symbol is; a gateway may say more about it than these fields."""
+
+    model_config = ConfigDict(extra="allow")
+
+    symbol: str = Field(description="the symbol proper")
+    asset_type: str = Field(description="STK, CASH, FUT, ...")
+    exchange: str = Field(description="the primary exchange")
+    currency: str = Field(description="the currency of its prices")
+    description: str = Field(description="the name in full")
+    validated_at: float = Field(description="when the gateway said so, in seconds since 1970")
+    contract: dict[str, Any] = Field(description="the fields of Interactive Brokers' own contract")
+    trading_hours: dict[str, Any] | None = Field(description="when it is traded, and in which time zone")
+    last_trade_date: str | None = Field(description="the day on which it ends, for a future")
+    head_timestamp: str | None = Field(description="since when there is data, whatever the timeframe")
+    head_timestamp_timeframes: dict[str, Any] | None = Field(description="since when there is data, by timeframe")
+    head_timestamp_fetched_at: float | None = Field(description="when that was asked, in seconds since 1970")
 
 
 class VerdictAnswer(Answer):
-    """A verdict. A head timestamp of null says that there is no data; a timeframe left out was not answered."""
+    """A verdict on a symbol."""
 
-    is_valid: bool = False
-    error_message: str | None = None
-    contract_info: dict[str, Any] | None = None
-    head_timestamps: dict[str, str | None] | None = None
-    confirmed: bool | None = None
+    is_valid: bool = Field(False, description="whether there is such an instrument; proves nothing without success")
+    error_message: str | None = Field(None, description="why the symbol is not valid")
+    contract_info: Contract | None = Field(None, description="which contract it is")
+    head_timestamps: dict[str, str | None] | None = Field(
+        None,
+        description="the ISO 8601 time of the first bar, by timeframe; null: there is no data; left out: not answered",
+    )
+    one_head_timestamp: bool = Field(
+        False, description="whether the first bar is the same for every timeframe, so that one answer serves them all"
+    )
+    confirmed: bool | None = Field(None, description="false for a negative that may be a failure in disguise")
 
 
 class BatchAnswer(Answer):
-    """A verdict, or a failure of its own, for each symbol as it was asked."""
+    """A verdict on each of many symbols."""
 
-    results: dict[str, VerdictAnswer] = {}
+    results: dict[str, VerdictAnswer] = Field(
+        {}, description="for each symbol, as it was asked, its verdict or a failure of its own"
+    )
 
 
 class HistoricalAnswer(Answer):
-    """Bars: ``data`` is the text of a JSON object of ISO 8601 times to open, high, low, close and volume."""
+    """Bars."""
 
-    data: str | None = None
-    rows: int = 0
+    data: str | None = Field(
+        None,
+        description="the text of a JSON object: the ISO 8601 time at which a bar begins, to its open, high, low, close "
+        "and volume",
+    )
+    rows: int = Field(0, description="how many bars there are")
 
 
 class HeadTimestampAnswer(Answer):
-    """The time of the first bar, or null where there is no data."""
+    """Since when there is data."""
 
-    timestamp: str | None = None
-
-
-class Health(BaseModel):
-    """Whether the service can answer; ``timestamp`` is its clock's time."""
-
-    healthy: bool
-    service: str = "symcache-host"
-    timestamp: str
-    status: str
-
-
-class Calls(BaseModel):
-    """How many requests under ``/data`` were served, and how many calls to the gateway they cost."""
-
-    requests: int
-    gateway: int
-
-
-class DetailedHealth(Health):
-    """Health with what lies behind it."""
-
-    ib_status: dict[str, Any]
-    connection_info: dict[str, Any]
-    gateway: str
-    as_of: str
-    calls: Calls
-
-
-class About(BaseModel):
-    """What this service is."""
-
-    name: str = "symcache-host"
-    version: str = VERSION
-    wire_version: int = WIRE_VERSION
-    gateway: str
-    notice: str | None
+    timestamp: str | None = Field(None, description="the ISO 8601 time of the first bar; null: there is no data")

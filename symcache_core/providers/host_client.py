@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import secrets
 from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -19,6 +21,7 @@ from ..errors import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
+from .deadline import Deadline
 from .embedded import EmbeddedHost
 
 KEEP_IDLE = 2.0
@@ -33,21 +36,28 @@ class HostClient:
     Args:
         host: The base URL, or a host to start when it is first needed.
         token: What goes into the ``Authorization`` header.
-        timeout: Seconds that one request may take.
 
     Raises:
         ConfigurationError: The URL or the token cannot be used.
     """
 
-    def __init__(self, host: str | EmbeddedHost, *, token: SecretStr | None, timeout: float) -> None:
+    def __init__(self, host: str | EmbeddedHost, *, token: SecretStr | None) -> None:
         self._host = host if isinstance(host, EmbeddedHost) else _checked(host)
         self._headers = {} if token is None else {"Authorization": f"Bearer {_checked_token(token)}"}
-        self._timeout = timeout
+        self._name = secrets.token_hex(4)
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
         self._closed = False
 
-    async def post(self, path: str, body: dict[str, Any]) -> tuple[bytes, str]:
-        """Send a question.
+    async def post(
+        self, path: str, body: dict[str, Any], deadline: Deadline, *, urgent: bool = True
+    ) -> tuple[bytes, str]:
+        """Send a question, together with who asks and how long that one still waits.
+
+        Args:
+            path: Which question.
+            body: Its particulars.
+            deadline: When it is given up.
+            urgent: Whether it goes before those that are not.
 
         Returns:
             The body of the answer, and the URL that gave it.
@@ -59,11 +69,14 @@ class HostClient:
         if self._closed:
             raise ClosedError("this data adapter is closed")
         url = await self._base() + path
+        too_late = ProviderTimeoutError(f"{url} did not answer within {deadline.seconds:g} s")
+        if not deadline.left:
+            raise too_late  # here, because a timeout of no time would let the question out
         try:
-            async with asyncio.timeout(self._timeout):
-                response = await self._client().post(url, json=body)
+            async with asyncio.timeout(deadline.left):
+                response = await self._client().post(url, json=body, headers=self._terms(deadline, urgent))
         except TimeoutError:
-            raise ProviderTimeoutError(f"{url} did not answer within {self._timeout:g} s") from None
+            raise too_late from None
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise ProviderUnavailableError(f"no answer from {url}: {reason} (option host_service_url)") from None
@@ -84,6 +97,13 @@ class HostClient:
             return self._host
         running = self._host.url
         return await asyncio.to_thread(self._host.start) if running is None else running
+
+    def _terms(self, deadline: Deadline, urgent: bool) -> dict[str, str]:
+        return {
+            "X-Symcache-Client": f"{self._name}-{os.getpid()}",  # of a forked child, another one
+            "X-Symcache-Priority": "foreground" if urgent else "warming",
+            "X-Symcache-Deadline": f"{deadline.left_for_host:.3f}",
+        }
 
     def _client(self) -> httpx.AsyncClient:
         loop = asyncio.get_running_loop()
@@ -128,6 +148,12 @@ def _check_status(response: httpx.Response, url: str) -> None:
     code = str(status)
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         raise ProviderPermissionError(f"{url} refuses with status {code}: check the setting 'host_token'", code=code)
+    if status == httpx.codes.MISDIRECTED_REQUEST:
+        raise ProviderPermissionError(
+            f"{url} refuses with status {code}: without a token a host service answers to loopback names alone (header "
+            "Host); give it one, and set 'host_token' to it",
+            code=code,
+        )
     if status == httpx.codes.UNPROCESSABLE_ENTITY:
         raise ProviderError(f"{url} does not accept the request: {response.text[:500]}", code=code)
     if status >= httpx.codes.INTERNAL_SERVER_ERROR:

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Self
 from pydantic import SecretStr
 
 from ..errors import ProviderError
-from ..models import ProviderAnswer
+from ..models import REPLAY, ProviderAnswer
 from ..settings import EMBEDDED, SymcacheSettings
+from .deadline import Deadline
 from .embedded import EmbeddedHost
 from .host_client import HostClient
+from .retrying import Sleep, ask_again
 from .wire import as_utc, read_answer, read_answers, read_bars
 
 if TYPE_CHECKING:
     import pandas as pd
 
-REPLAY = "replay"
 REPLAY_ENDS = date(2013, 3, 1)
 
 LARGEST_BATCH = 500
@@ -41,8 +42,9 @@ class IbDataAdapter:
         url: The host service's base URL, or a host to start when it is first needed.
         provider: Whose answers are wanted; an answer from another gateway is an error.
         token: The bearer token of a host service that asks for one.
-        timeout: Seconds that one request may take.
+        timeout: Seconds until a question is given up, all attempts together; the host is told how many are left.
         as_of: The provider's present (UTC), when it is not the wall clock's; ``replay`` has one of its own.
+        sleep: Waits for a number of seconds, between one attempt and the next.
 
     Raises:
         ConfigurationError: The URL or the token cannot be used.
@@ -56,8 +58,11 @@ class IbDataAdapter:
         token: SecretStr | None = None,
         timeout: float = 60.0,
         as_of: datetime | None = None,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self._client = HostClient(url, token=token, timeout=timeout)
+        self._client = HostClient(url, token=token)
+        self._timeout = timeout
+        self._sleep = sleep
         self._provider = provider
         self._takes_batches = True
         self._as_of = as_of or (datetime.combine(REPLAY_ENDS, time.max, UTC) if provider == REPLAY else None)
@@ -80,12 +85,9 @@ class IbDataAdapter:
         """Ask whether a symbol is valid, which contract it is, and since when each timeframe has data.
 
         Raises:
-            ProviderError: There is no verdict; the kind of error says why.
+            ProviderError: There is no verdict, asked once or as often as it made sense; the kind of error says why.
         """
-        content, url = await self._client.post(
-            "/data/validate", {"symbol": symbol, "timeframes": list(timeframes) or None}
-        )
-        return read_answer(content, symbol=symbol, provider=self._provider, url=url)
+        return await self._validate(symbol, timeframes, Deadline(self._timeout), urgent=True)
 
     async def validate_many(
         self, symbols: Sequence[str], timeframes: Sequence[str]
@@ -93,42 +95,59 @@ class IbDataAdapter:
         """Ask the same about many symbols, in batches; one by one where the host is too old to take any.
 
         Returns:
-            For each symbol, what :meth:`validate_and_get_metadata` would have given or raised.
+            For each symbol, what :meth:`validate_and_get_metadata` would have given or raised; a failure of one symbol
+            among others is not asked about again. What is not answered within the one timeout of all is a
+            :class:`~symcache_core.errors.ProviderTimeoutError`.
         """
+        deadline = Deadline(self._timeout)
         answers: dict[str, ProviderAnswer | ProviderError] = {}
         for start in range(0, len(symbols), LARGEST_BATCH):
             some = list(dict.fromkeys(symbols[start : start + LARGEST_BATCH]))
             ask = self._validate_batch if self._takes_batches else self._validate_each
-            answers |= await ask(some, timeframes)
+            answers |= await ask(some, timeframes, deadline)
         return answers
 
+    async def _validate(
+        self, symbol: str, timeframes: Sequence[str], deadline: Deadline, *, urgent: bool
+    ) -> ProviderAnswer:
+        question = {"symbol": symbol, "timeframes": list(timeframes) or None}
+
+        async def ask() -> ProviderAnswer:
+            content, url = await self._client.post("/data/validate", question, deadline, urgent=urgent)
+            return read_answer(content, symbol=symbol, provider=self._provider, url=url)
+
+        return await ask_again(ask, deadline, self._sleep)
+
     async def _validate_batch(
-        self, symbols: Sequence[str], timeframes: Sequence[str]
+        self, symbols: Sequence[str], timeframes: Sequence[str], deadline: Deadline
     ) -> dict[str, ProviderAnswer | ProviderError]:
-        try:
-            content, url = await self._client.post(
-                "/data/validate-batch", {"symbols": symbols, "timeframes": list(timeframes) or None}
-            )
-        except ProviderError as error:
-            if error.code in NOT_OFFERED:
-                self._takes_batches = False
-            elif error.code != REFUSED:  # perhaps for the sake of one symbol
-                return dict.fromkeys(symbols, error)
-            return await self._validate_each(symbols, timeframes)
-        try:
+        question = {"symbols": symbols, "timeframes": list(timeframes) or None}
+
+        async def ask() -> dict[str, ProviderAnswer | ProviderError]:
+            try:
+                content, url = await self._client.post("/data/validate-batch", question, deadline, urgent=False)
+            except ProviderError as error:
+                if error.code in NOT_OFFERED:
+                    self._takes_batches = False
+                elif error.code != REFUSED:  # perhaps for the sake of one symbol
+                    raise
+                return await self._validate_each(symbols, timeframes, deadline)
             return read_answers(content, symbols=symbols, provider=self._provider, url=url)
+
+        try:
+            return await ask_again(ask, deadline, self._sleep)
         except ProviderError as error:
             return dict.fromkeys(symbols, error)
 
     async def _validate_each(
-        self, symbols: Sequence[str], timeframes: Sequence[str]
+        self, symbols: Sequence[str], timeframes: Sequence[str], deadline: Deadline
     ) -> dict[str, ProviderAnswer | ProviderError]:
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def ask(symbol: str) -> ProviderAnswer | ProviderError:
             async with slots:
                 try:
-                    return await self.validate_and_get_metadata(symbol, timeframes)
+                    return await self._validate(symbol, timeframes, deadline, urgent=False)
                 except ProviderError as error:
                     return error
 
@@ -138,6 +157,8 @@ class IbDataAdapter:
         self, symbol: str, timeframe: str, start: datetime, end: datetime, instrument_type: str | None = None
     ) -> pd.DataFrame:
         """Fetch the bars of one timeframe from ``start`` to ``end``, both included; a naive time is UTC.
+
+        They are asked for once: whoever loads many ranges knows better what to ask for again.
 
         Returns:
             A frame with a UTC index named ``timestamp`` in rising order and float64 columns open, high, low, close,
@@ -154,7 +175,7 @@ class IbDataAdapter:
             "end": end.isoformat(),
             "instrument_type": instrument_type,
         }
-        content, url = await self._client.post("/data/historical", question)
+        content, url = await self._client.post("/data/historical", question, Deadline(self._timeout))
         return read_bars(content, start=start, end=end, provider=self._provider, url=url)
 
     async def aclose(self) -> None:

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 OLDER_HOST_GATEWAY = "ib"
 
 
+class OlderHostFailure(ProviderUnavailableError):  # noqa: N818  # a kind of the error that it is caught as
+    """An older host failed, which has tried more than once by itself."""
+
+
 class _Origin(BaseModel):
     gateway: str
     host: str | None = None
@@ -54,7 +58,8 @@ class _Verdict(_Answer):
     error_message: str | None = None
     contract_info: ContractInfo | None = None
     head_timestamps: dict[str, str | None] | None = None
-    confirmed: bool = True
+    one_head_timestamp: bool = False
+    confirmed: bool | None = None
 
 
 class _Batch(_Answer):
@@ -139,7 +144,7 @@ def _understood(verdict: _Verdict, symbol: str, provider: str, url: str) -> Prov
         raise _misunderstood(url, error) from None
     return ProviderAnswer(
         result,
-        confirmed=verdict.is_valid or (verdict.error_kind == "permanent" and verdict.confirmed),
+        confirmed=verdict.is_valid or (verdict.error_kind == "permanent" and verdict.confirmed is not False),
         provenance=Provenance(
             provider=provider,
             gateway=verdict.gateway,
@@ -148,6 +153,7 @@ def _understood(verdict: _Verdict, symbol: str, provider: str, url: str) -> Prov
             code=verdict.error_code,
             spelling=_spelling(verdict.contract_info, symbol),
         ),
+        one_head_timestamp=verdict.one_head_timestamp,
     )
 
 
@@ -209,11 +215,12 @@ def _spelling(contract: ContractInfo | None, asked: str) -> str:
 def _failure(answer: _Answer, url: str) -> ProviderError:
     message = answer.error or getattr(answer, "error_message", None) or f"{url} failed and gave no reason"
     kinds = {
+        None: OlderHostFailure,
         "permanent": ProviderError,
         "pacing": ProviderPacingError,
         "permission": ProviderPermissionError,
     }
-    error = kinds.get(answer.error_kind or "transient", ProviderUnavailableError)
+    error = kinds.get(answer.error_kind, ProviderUnavailableError)
     return error(message, code=answer.error_code, retry_after=answer.retry_after)
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from symcache_core import SymcacheSettings, open_symbol_cache
 from symcache_core.errors import ProviderPacingError
+from symcache_host.gateway import ANYONE, Priority
 from symcache_host.replay import ReplayGateway
-from symcache_host.service import AT_ONCE, HostService
+from symcache_host.service import AT_ONCE, FAULT, HostService
 
 SYMBOLS = ["AAPL", "brk.b", "BRK-B", "MSFFT", "EUR/USD", " jepi", "RY@TSE:CAD", "A" * 128, "股票"]
 
@@ -85,15 +86,17 @@ def test_the_largest_batch_fits(host):
 
 
 class TroubledGateway(ReplayGateway):
-    """Fails for some symbols, and knows how many calls it had at the same time."""
+    """Fails for some symbols, and knows for whom it was asked, and how many calls it had at the same time."""
 
     def __init__(self):
         super().__init__(latency=0, as_of=date(2013, 3, 1))
-        self.open = self.most_open = 0
+        self.at_once = self.most_at_once = 0
+        self.askers = []
 
-    async def validate(self, symbol, timeframes):
-        self.open += 1
-        self.most_open = max(self.most_open, self.open)
+    async def validate(self, symbol, timeframes, asker=ANYONE):
+        self.askers.append(asker)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             if symbol == "IBM":
                 raise ProviderPacingError("slowly", code="100", retry_after=7)
@@ -101,7 +104,7 @@ class TroubledGateway(ReplayGateway):
                 raise ZeroDivisionError("a fault of the gateway's")
             return await super().validate(symbol, timeframes)
         finally:
-            self.open -= 1
+            self.at_once -= 1
 
 
 def ask(gateway, symbols):
@@ -127,14 +130,37 @@ def test_the_failure_of_one_symbol_is_its_own(caplog):
     }
     paced = answer.results["IBM"]
     assert (paced.error, paced.error_code, paced.retry_after) == ("slowly", "100", 7)
+    assert answer.results["MSFT"].error == FAULT
     assert "ZeroDivisionError" in caplog.text, "a fault is for the log"
+
+
+def test_a_fault_is_told_of_one_symbol_as_it_is_of_many(caplog):
+    async def once():
+        service = HostService(
+            TroubledGateway(), open_symbol_cache(SymcacheSettings(backend="memory", provider="replay"))
+        )
+        try:
+            return await service.validate("MSFT", []), await service.head_timestamp("MSFT", "1d")
+        finally:
+            await service.aclose()
+
+    for answer in asyncio.run(once()):
+        assert (answer.success, answer.error, answer.error_kind) == (False, FAULT, "transient")
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_the_gateway_has_only_so_many_calls_at_the_same_time():
     gateway = TroubledGateway()
     ask(gateway, [f"A{number}" for number in range(3 * AT_ONCE)])
     assert gateway.calls == 3 * AT_ONCE
-    assert 1 < gateway.most_open <= AT_ONCE
+    assert 1 < gateway.most_at_once <= AT_ONCE
+
+
+def test_a_batch_lets_those_pass_who_wait_for_one_symbol():
+    gateway = TroubledGateway()
+    ask(gateway, ["AAPL", "GOOG"])
+    assert {asker.priority for asker in gateway.askers} == {Priority.WARMING}
+    assert ANYONE.priority is Priority.FOREGROUND
 
 
 def test_after_closing_a_batch_is_a_handled_failure():

@@ -60,7 +60,7 @@ def test_neither_a_restart_nor_kill_9_forgets_anything_and_only_the_owner_can_re
     first = start()
     before = first.http.post("/data/validate", json=QUESTION).json()
     first.stop()
-    file = tmp_path / "data" / "symbol_discovery_cache.json"
+    file = tmp_path / "data" / "host_symbol_cache.json"
     assert json.loads(file.read_text())
     assert {stat.S_IMODE(path.stat().st_mode) for path in file.parent.iterdir() if path.is_file()} == {0o600}
     second = start()

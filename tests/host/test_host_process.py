@@ -65,7 +65,9 @@ def test_settings_of_the_core_in_the_environment_are_none_of_its_own(monkeypatch
         (["--bind", "::"], "token"),
         (["--bind", ""], "bind"),
         (["--as-of", "never"], "as_of"),
-        (["--colour", "red"], "--colour"),
+        (["--colour", "red"], "arguments: --colour;"),
+        (["red"], "dashes"),
+        (["--until-stdin-closes=red"], "--until-stdin-closes"),
         (["--port"], "--port"),
     ],
 )
@@ -74,6 +76,26 @@ def test_a_wrong_option_is_one_clear_line_and_status_2(capsys, arguments, named)
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
     assert named in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--tokn", "s3cret"],
+        ["--tokn=s3cret"],
+        ["--bind", "127.0.0.1", "s3cret"],
+        ["-ts3cret"],
+        ["--until-stdin-closes=s3cret"],
+        ["--until-stdin-closes=s3cret's"],
+        ["--token", "s3cret", "--port"],
+    ],
+    ids=" ".join,
+)
+def test_a_mistyped_option_does_not_show_what_may_be_the_token(capsys, arguments):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert "s3cret" not in err
 
 
 def test_a_port_that_is_taken_is_one_clear_line_and_status_2(capsys):

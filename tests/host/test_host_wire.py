@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from tws.process import TwsProcess
 
 ORIGIN = {"gateway": "replay", "host": "symcache 0.1.0"}
 NO_ERROR = {"error": None, "error_kind": None, "error_code": None, "retry_after": None}
@@ -25,6 +26,7 @@ def test_a_valid_verdict(host):
         "is_valid": True,
         "error_message": None,
         "head_timestamps": {"1d": "2000-03-01T00:00:00+00:00", "1h": None},
+        "one_head_timestamp": False,
         "suggested_symbol": None,
         "provenance": ORIGIN,
         "confirmed": True,
@@ -54,6 +56,7 @@ def test_a_negative_is_permanent_and_confirmed_and_proposes_a_near_symbol(host):
         "error_message": "Symbol MSFFT not found",
         "contract_info": None,
         "head_timestamps": None,
+        "one_head_timestamp": False,
         "suggested_symbol": "MSFT",
         "provenance": ORIGIN,
         "confirmed": True,
@@ -74,8 +77,21 @@ def test_only_what_was_asked_for_is_answered(host):
     }
 
 
+def test_interactive_brokers_one_head_timestamp_is_said_to_serve_every_timeframe(start):
+    with TwsProcess() as tws:
+        host = start("--gateway", "ib", "--ib-port", str(tws.port))
+        unasked = post(host, "/data/validate", symbol="AAPL")
+        assert (unasked["one_head_timestamp"], unasked["contract_info"]["head_timestamp"]) == (False, None)
+        for timeframe in ("1d", "1h", "5m"):
+            answer = post(host, "/data/validate", symbol="AAPL", timeframes=[timeframe])
+            stamp = answer["head_timestamps"][timeframe]
+            assert (answer["one_head_timestamp"], answer["contract_info"]["head_timestamp"]) == (True, stamp)
+            assert isinstance(answer["contract_info"]["head_timestamp_fetched_at"], float)
+        assert tws.counts()["requests"]["head"] == 1
+
+
 @pytest.mark.parametrize(
-    ("path", "symbol"), [("MSFT", "MSFT"), ("brk.b", "BRK B"), ("BRK/B", "BRK B"), ("jepi", "JEPI")]
+    ("path", "symbol"), [("MSFT", "MSFT"), ("brk.b", "BRK B"), ("brk%20b", "BRK B"), ("jepi", "JEPI")]
 )
 def test_symbol_info_is_a_verdict_with_the_hourly_head_timestamp(host, path, symbol):
     answer = host.http.get(f"/data/symbol-info/{path}").json()
@@ -86,9 +102,9 @@ def test_symbol_info_is_a_verdict_with_the_hourly_head_timestamp(host, path, sym
     )
 
 
-def test_symbol_info_answers_for_a_pair_with_a_slash(host):
-    answer = host.http.get("/data/symbol-info/EUR/USD").json()
-    assert (answer["is_valid"], answer["error_message"]) == (False, "Symbol EURUSD not found")
+@pytest.mark.parametrize("path", ["EUR/USD", "EUR%2FUSD", "BRK/B", ""])
+def test_symbol_info_knows_no_path_with_a_slash(host, path):
+    assert host.http.get(f"/data/symbol-info/{path}").status_code == 404
 
 
 def test_bars_are_the_text_of_an_object_keyed_by_time(host):
@@ -153,23 +169,6 @@ def test_a_head_timestamp_of_an_unknown_symbol_is_a_handled_failure(host):
     assert (answer["success"], answer["timestamp"], answer["error_kind"]) == (False, None, "permanent")
 
 
-def test_health_says_that_this_is_replay_and_not_interactive_brokers(host):
-    short = host.http.get("/health").json()
-    assert (set(short), short["healthy"], short["status"]) == (
-        {"healthy", "service", "timestamp", "status"},
-        True,
-        "healthy",
-    )
-    long = host.http.get("/health/").json()
-    assert set(long) == set(short) | {"ib_status", "connection_info", "gateway", "as_of", "calls"}
-    assert (long["gateway"], long["as_of"], long["ib_status"]) == (
-        "replay",
-        "2013-03-01T23:59:59.999999+00:00",
-        {"connected": False},
-    )
-    assert set(long["calls"]) == {"requests", "gateway"}
-
-
 def test_the_front_page_says_what_this_is(host):
     about = host.http.get("/").json()
     assert "REPLAY" in about.pop("notice")
@@ -204,6 +203,8 @@ def test_a_question_that_does_not_fit_is_refused_with_its_place(host, body):
     [
         {"start": "2013-01-02", "end": "2013-01-01"},
         {"start": "yesterday"},
+        {"start": 1325376000},
+        {"start": "1325376000.5"},
         {"start": "0001-01-01T00:00:00+14:00"},
         {"timeframe": "1s"},
         {"symbol": None},
@@ -219,7 +220,8 @@ def test_a_range_that_does_not_fit_is_refused(host, change):
 )
 def test_a_body_that_is_no_json_is_refused_and_hurts_nobody(host, content):
     response = host.http.post("/data/validate", content=content, headers={"Content-Type": "application/json"})
-    assert response.status_code in (400, 422)
+    assert response.status_code == 422
+    assert all({"type", "loc", "msg"} == set(problem) for problem in response.json()["detail"])
     assert host.http.get("/health").json()["healthy"]
 
 

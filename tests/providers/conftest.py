@@ -7,78 +7,35 @@ import json
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from older_host import OlderHost
 
 from symcache_core.providers import IbDataAdapter
 from symcache_core.providers.embedded import EmbeddedHost
 
 T = TypeVar("T")
 
-# What an older host service knows: of two timeframes, one was asked of its gateway before.
-OLDER_VERDICT = {
-    "success": True,
-    "is_valid": True,
-    "error_message": None,
-    "contract_info": {
-        "symbol": "AAPL",
-        "asset_type": "STK",
-        "exchange": "SMART",
-        "currency": "USD",
-        "description": "APPLE INC",
-        "validated_at": 1700000000.5,
-        "contract": {"conId": 1, "symbol": "AAPL"},
-        "trading_hours": None,
-        "head_timestamp": None,
-        "head_timestamp_timeframes": None,
-        "head_timestamp_fetched_at": None,
-    },
-    "head_timestamps": {"1d": "1980-12-12T14:30:00+00:00", "1h": None},
-    "error": None,
-}
-OLDER_NEGATIVE = {
-    "success": True,
-    "is_valid": False,
-    "error_message": "Symbol MSFT not found",
-    "contract_info": None,
-    "head_timestamps": None,
-    "error": None,
-}
-OLDER_BARS = {
-    "2024-01-03T00:00:00.000Z": {"open": 3, "high": 4, "low": 2, "close": 3.5, "volume": 20, "average": 3.2},
-    "2024-01-02T00:00:00.000Z": {"open": 1, "high": 2, "low": 1, "close": 1.5, "volume": 10, "average": 1.2},
-    "2024-01-04T00:00:00.000Z": {"open": 5, "high": 6, "low": 5, "close": 5.5, "volume": 30, "average": 5.2},
-}
-
-
-def older_host(path: str, question: dict[str, Any]) -> tuple[int, bytes]:
-    """The bare wire contract: no kinds of errors, no provenance."""
-    if path == "/data/validate":
-        answer = OLDER_VERDICT if question["symbol"] == "AAPL" else OLDER_NEGATIVE
-    elif question["symbol"] == "AAPL":
-        answer = {"success": True, "data": json.dumps(OLDER_BARS), "error": None, "rows": 3}
-    else:
-        answer = {"success": False, "data": None, "error": "Historical data request failed", "rows": 0}
-    return 200, json.dumps(answer).encode()
-
 
 @contextmanager
-def serving(answer: Callable[[str, dict[str, Any]], tuple[int, bytes]]) -> Iterator[str]:
+def serving(answer: Callable[..., tuple[int, bytes]], *, with_headers: bool = False) -> Iterator[str]:
     """A real HTTP server in a thread; gives its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            status, content = answer(self.path, json.loads(body))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            more = [self.headers] if with_headers else []
+            status, content = answer(self.path, json.loads(body), *more)
+            with suppress(ConnectionError):  # whoever asked may have given up
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
 
         def log_message(self, *_args: object) -> None:
             """Keep quiet."""
@@ -95,7 +52,7 @@ def serving(answer: Callable[[str, dict[str, Any]], tuple[int, bytes]]) -> Itera
 def serve_with() -> Iterator[Callable[..., str]]:
     """Start a server that answers as a function of path and question does; gives its URL."""
     with ExitStack() as servers:
-        yield lambda answer: servers.enter_context(serving(answer))
+        yield lambda answer, **options: servers.enter_context(serving(answer, **options))
 
 
 @pytest.fixture
@@ -109,11 +66,32 @@ def serve(serve_with: Callable[..., str]) -> Callable[..., str]:
     return start
 
 
+@pytest.fixture
+def older() -> Iterator[OlderHost]:
+    """An older host service."""
+    with OlderHost() as host:
+        yield host
+
+
 @pytest.fixture(scope="session")
 def older_url() -> Iterator[str]:
-    """Where an older host service is."""
-    with serving(older_host) as url:
-        yield url
+    """Where one is that all tests share."""
+    with OlderHost() as host:
+        yield host.url
+
+
+class Pauses(list[float]):
+    """Takes note of how long it was to wait, and does not."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for nothing."""
+        self.append(seconds)
+
+
+@pytest.fixture
+def pauses() -> Pauses:
+    """What an adapter waits for between one attempt and the next."""
+    return Pauses()
 
 
 @contextmanager
@@ -148,6 +126,21 @@ def replay_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedHo
 def replay_url(replay_host: EmbeddedHost) -> str:
     """Where that host service is."""
     return replay_host.start()
+
+
+@pytest.fixture
+def start_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
+    """Start host services with settings of their own that end with the test; gives their URLs."""
+    with ExitStack() as hosts:
+
+        def start(gateway: str, **settings: object) -> str:
+            for name, value in settings.items():
+                monkeypatch.setenv(f"SYMCACHE_HOST_{name.upper()}", str(value))
+            host = EmbeddedHost(gateway=gateway, data_dir=tmp_path, as_of=date(2013, 3, 1))
+            hosts.callback(host.close)
+            return host.start()
+
+        yield start
 
 
 @pytest.fixture

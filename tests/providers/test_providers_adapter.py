@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 from pydantic import SecretStr
 
+from symcache_core import open_symbol_cache
 from symcache_core.errors import (
     ClosedError,
     ConfigurationError,
@@ -78,30 +79,6 @@ def test_no_bars_are_a_frame_of_the_same_shape(replay_url, fetch):
     )
 
 
-def test_an_older_host_reads_without_loss(older_url, validate):
-    answer = validate(IbDataAdapter(older_url), "AAPL", "1d", "1h")
-    assert answer.result.head_timestamps == {"1d": "1980-12-12T14:30:00+00:00"}, "a null was never asked for"
-    assert answer.result.contract_info.contract == {"conId": 1, "symbol": "AAPL"}
-    assert (answer.provenance.gateway, answer.provenance.host) == ("ib", None)
-
-
-def test_a_negative_of_an_older_host_proves_nothing(older_url, validate):
-    answer = validate(IbDataAdapter(older_url), "MSFT", "1d")
-    assert (answer.result.is_valid, answer.confirmed) == (False, False)
-
-
-def test_bars_of_an_older_host_are_sorted_and_cut_to_the_range(older_url, fetch):
-    first, naive = datetime(2024, 1, 2, tzinfo=UTC), datetime(2024, 1, 3)  # noqa: DTZ001  # a naive one is UTC
-    frame = fetch(IbDataAdapter(older_url), "AAPL", first, naive)
-    assert frame["close"].tolist() == [1.5, 3.5]
-    assert list(frame.columns) == ["open", "high", "low", "close", "volume"]
-
-
-def test_a_failure_of_an_older_host_may_pass(older_url, fetch):
-    with pytest.raises(ProviderUnavailableError, match="Historical data request failed"):
-        fetch(IbDataAdapter(older_url), "MSFT", START, END)
-
-
 def test_replayed_answers_never_pass_for_those_of_interactive_brokers(replay_url, validate, fetch):
     for ask in (
         lambda: validate(IbDataAdapter(replay_url), "AAPL", "1d"),
@@ -123,26 +100,25 @@ def test_nor_the_other_way_round(older_url, validate, fetch):
     ("kind", "expected"),
     [
         ("transient", ProviderUnavailableError),
-        (None, ProviderUnavailableError),
         ("something new", ProviderUnavailableError),
         ("pacing", ProviderPacingError),
         ("permission", ProviderPermissionError),
         ("permanent", ProviderError),
     ],
 )
-def test_every_kind_of_failure_is_an_error_of_its_own(serve, validate, kind, expected):
+def test_every_kind_of_failure_is_an_error_of_its_own(serve, validate, pauses, kind, expected):
     failure = {"success": False, "error": "no", "error_kind": kind, "error_code": 162, "retry_after": 7}
     with pytest.raises(ProviderError, match="no") as caught:
-        validate(IbDataAdapter(serve(failure)), "AAPL")
+        validate(IbDataAdapter(serve(failure), sleep=pauses.sleep), "AAPL")
     assert type(caught.value) is expected
     assert (caught.value.code, caught.value.retry_after) == ("162", 7.0)
 
 
 @pytest.mark.parametrize("kind", ["transient", "pacing", "permission"])
-def test_a_failure_dressed_as_a_negative_is_a_failure(serve, validate, kind):
+def test_a_failure_dressed_as_a_negative_is_a_failure(serve, validate, pauses, kind):
     url = serve({"success": True, "is_valid": False, "error_message": "not found", "error_kind": kind})
     with pytest.raises(ProviderError, match="not found"):
-        validate(IbDataAdapter(url), "AAPL")
+        validate(IbDataAdapter(url, sleep=pauses.sleep), "AAPL")
 
 
 @pytest.mark.parametrize(
@@ -159,11 +135,34 @@ def test_only_a_permanent_negative_is_confirmed(serve, validate, extra, confirme
     assert validate(IbDataAdapter(url), "AAPL").confirmed is confirmed
 
 
+def test_one_head_timestamp_that_serves_every_timeframe_is_asked_for_once(serve_with):
+    asked = []
+
+    def answer(_path, question):
+        asked.append(question["timeframes"])
+        heads = dict.fromkeys(question["timeframes"], "1980-12-12T14:30:00+00:00")
+        verdict = {"success": True, "is_valid": True, "head_timestamps": heads, "one_head_timestamp": True}
+        return 200, json.dumps(verdict).encode()
+
+    async def main():
+        adapter = IbDataAdapter(serve_with(answer))
+        cache = open_symbol_cache(SymcacheSettings(backend="memory", provider="ib"))
+        for timeframe in ("1d", "1h", "5m"):
+            lookup = await cache.get_or_validate("AAPL", [timeframe], adapter.validate_and_get_metadata)
+            assert lookup.result.head_timestamps[timeframe] == "1980-12-12T14:30:00+00:00"
+        await cache.aclose()
+        await adapter.aclose()
+
+    asyncio.run(main())
+    assert asked == [["1d"]]
+
+
 @pytest.mark.parametrize(
     ("status", "expected", "said"),
     [
         (401, ProviderPermissionError, "host_token"),
         (403, ProviderPermissionError, "host_token"),
+        (421, ProviderPermissionError, r"header Host.*'host_token'"),
         (422, ProviderError, "why it does not fit"),
         (404, ProviderError, "host_service_url"),
         (302, ProviderError, "host_service_url"),
@@ -171,10 +170,10 @@ def test_only_a_permanent_negative_is_confirmed(serve, validate, extra, confirme
         (503, ProviderUnavailableError, "503"),
     ],
 )
-def test_every_status_says_what_to_do(serve, validate, status, expected, said):
+def test_every_status_says_what_to_do(serve, validate, pauses, status, expected, said):
     url = serve({"detail": "why it does not fit"}, status)
     with pytest.raises(ProviderError, match=said) as caught:
-        validate(IbDataAdapter(url), "AAPL")
+        validate(IbDataAdapter(url, sleep=pauses.sleep), "AAPL")
     assert type(caught.value) is expected
     assert url in str(caught.value)
 
@@ -222,11 +221,11 @@ def test_what_are_no_bars_is_an_error_that_names_the_url(serve, fetch, data):
         fetch(IbDataAdapter(url), "AAPL", START, END)
 
 
-def test_a_host_that_is_down_is_named_with_the_option_to_change(validate):
+def test_a_host_that_is_down_is_named_with_the_option_to_change(validate, pauses):
     with socket.create_server(("127.0.0.1", 0)) as gone:
         url = f"http://127.0.0.1:{gone.getsockname()[1]}"
     with pytest.raises(ProviderUnavailableError, match=rf"{url}.*host_service_url"):
-        validate(IbDataAdapter(url), "AAPL")
+        validate(IbDataAdapter(url, sleep=pauses.sleep), "AAPL")
 
 
 def test_a_host_that_is_silent_is_a_timeout(validate):

@@ -49,7 +49,7 @@ def test_nothing_starts_before_it_is_needed(embedded, tmp_path):
 def test_settings_start_one_that_asks_for_their_token(tmp_path, validate):
     settings = SymcacheSettings(data_dir=tmp_path, host_token=SecretStr("of-this-test"))
     assert validate(IbDataAdapter.from_settings(settings), "AAPL", "1d").result.is_valid
-    assert (tmp_path / "symbol_discovery_cache.json").exists()
+    assert (tmp_path / "host_symbol_cache.json").exists()
 
 
 def test_many_first_callers_start_one_and_closing_ends_it(embedded):

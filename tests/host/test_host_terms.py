@@ -1,0 +1,242 @@
+"""Who asks, how urgently and until when goes with the question, up to the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, date, datetime
+
+import httpx
+import passing_time
+import pytest
+from tws.process import TwsProcess
+
+from symcache_core import SymcacheSettings, open_symbol_cache
+from symcache_host.gateway import ANYONE, Asker, Priority
+from symcache_host.replay import ReplayGateway
+from symcache_host.service import HostService
+from symcache_host.wire import BatchTerms, HistoricalRequest, Terms
+
+NEVER = {"SYMCACHE_HOST_LATENCY": "1h"}
+SOON = {"X-Symcache-Deadline": "0.2"}
+BARS = {"symbol": "AAPL", "timeframe": "1d", "start": "2012-01-01", "end": "2012-02-01"}
+LATE = "no answer before the caller's deadline"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "question"),
+    [
+        ("POST", "/data/validate", {"symbol": "AAPL"}),
+        ("POST", "/data/historical", BARS),
+        ("GET", "/data/symbol-info/AAPL", None),
+        ("GET", "/data/head-timestamp?symbol=AAPL&timeframe=1d", None),
+    ],
+)
+def test_nobody_is_answered_after_the_deadline(start, method, path, question):
+    host = start(**NEVER)
+    answer = host.http.request(method, path, json=question, headers=SOON).json()
+    assert (answer["success"], answer["error"], answer["error_kind"]) == (False, LATE, "transient")
+    assert host.calls["requests"] == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Symcache-Deadline": "0"},
+        {"X-Symcache-Deadline": "-1"},
+        {"X-Symcache-Deadline": "nan"},
+        {"X-Symcache-Deadline": "inf"},
+        {"X-Symcache-Deadline": "soon"},
+        {"X-Symcache-Priority": "first"},
+        {"X-Symcache-Client": "A" * 65},
+        {"X-Symcache-Client": "two words"},
+    ],
+)
+def test_terms_that_make_no_sense_are_refused(host, headers):
+    refused = host.http.post("/data/validate", json={"symbol": "AAPL"}, headers=headers)
+    assert refused.status_code == 422
+    assert refused.json()["detail"][0]["loc"] == ["header", *map(str.lower, headers)]
+
+
+class Witness(ReplayGateway):
+    """Knows for whom it was asked, and who left before it could answer."""
+
+    def __init__(self, *, never=()):
+        super().__init__(latency=0, as_of=date(2013, 3, 1))
+        self.askers, self.left, self.never = [], [], never
+        assert self._listings, "read before a deadline counts"
+
+    async def validate(self, symbol, timeframes, asker=ANYONE):
+        self.askers.append(asker)
+        if symbol in self.never:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.left.append(symbol)
+        return await super().validate(symbol, timeframes)
+
+    async def bars(self, symbol, timeframe, start, end, asker=ANYONE):
+        self.askers.append(asker)
+        return await super().bars(symbol, timeframe, start, end)
+
+
+class InTime:
+    """A cache that gives so many answers of a batch, and then the deadline passes."""
+
+    def __init__(self, cache, answers):
+        self._cache, self._answers = cache, answers
+
+    def __getattr__(self, name):
+        return getattr(self._cache, name)
+
+    async def get_or_validate_many(self, *question, **options):
+        left = self._answers
+        async for each in self._cache.get_or_validate_many(*question, **options):
+            yield each
+            left -= 1
+            if not left:
+                asyncio.get_running_loop().put_forward(3600)
+
+
+def told(story, gateway, clock=time.time, cached=lambda cache: cache):
+    async def main():
+        cache = cached(open_symbol_cache(SymcacheSettings(backend="memory", provider="replay"), clock=clock))
+        service = HostService(gateway, cache)
+        try:
+            return await story(service)
+        finally:
+            await service.aclose()
+
+    return passing_time.run(main())
+
+
+def everything(**terms):
+    batch_terms, terms = BatchTerms(**terms), Terms(**terms)
+
+    async def story(service):
+        await service.validate("AAPL", [], terms)
+        await service.validate_many(["MSFT"], [], batch_terms)
+        await service.head_timestamp("IBM", "1d", terms)
+        await service.historical(HistoricalRequest(**BARS), terms)
+
+    return story
+
+
+def test_the_gateway_is_told_who_asks_and_that_batches_can_wait():
+    gateway = Witness()
+    told(everything(x_symcache_client="c"), gateway)
+    single, batch = Asker("c", Priority.FOREGROUND), Asker("c", Priority.WARMING)
+    assert gateway.askers == [single, batch, single, single]
+
+
+@pytest.mark.parametrize("priority", Priority)
+def test_whoever_says_how_urgent_it_is_is_believed(priority):
+    gateway = Witness()
+    told(everything(x_symcache_priority=priority.name.lower()), gateway)
+    assert gateway.askers == [Asker("", priority)] * 4
+
+
+def test_what_is_asked_when_nobody_waits_is_a_refresh():
+    now = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
+    gateway = Witness()
+
+    async def story(service):
+        nonlocal now
+        await service.validate("AAPL", ["1d"])
+        now += 28 * 86400
+        await service.validate("AAPL", ["1d"])
+        while len(gateway.askers) < 2:
+            await asyncio.sleep(0)
+
+    told(story, gateway, clock=lambda: now)
+    assert [asker.priority for asker in gateway.askers] == [Priority.FOREGROUND, Priority.REFRESH]
+
+
+def test_nothing_is_asked_on_for_someone_who_has_left():
+    gateway = Witness(never={"AAPL"})
+    told(lambda service: service.validate("AAPL", [], Terms(x_symcache_deadline=0.3)), gateway)
+    assert gateway.left == ["AAPL"]
+
+
+def test_one_who_leaves_takes_no_answer_from_another_who_waits_longer():
+    gateway = Witness(never={"AAPL"})
+
+    async def story(service):
+        patient = asyncio.create_task(service.validate("AAPL", []))
+        left = await service.validate("AAPL", [], Terms(x_symcache_deadline=0.01))
+        assert (left.error, gateway.left, patient.done()) == (LATE, [], False)
+        patient.cancel()
+
+    told(story, gateway)
+
+
+def test_at_the_deadline_a_batch_gives_what_it_has():
+    gateway = Witness(never={"MSFT", "IBM"})
+    terms = BatchTerms(x_symcache_deadline=3600)
+    answer = told(
+        lambda service: service.validate_many(["AAPL", "MSFT", "NOSUCH", "IBM"], [], terms),
+        gateway,
+        cached=lambda cache: InTime(cache, answers=2),
+    )
+    assert answer.success
+    assert {symbol: each.error for symbol, each in answer.results.items()} == {
+        "AAPL": None,
+        "NOSUCH": None,
+        "MSFT": LATE,
+        "IBM": LATE,
+    }
+    assert answer.results["MSFT"].error_kind == "transient"
+    assert sorted(gateway.left) == ["IBM", "MSFT"]
+
+
+@pytest.fixture
+def tws():
+    with TwsProcess() as running:
+        yield running
+
+
+@pytest.fixture
+def broker(start, tws):
+    host = start("--gateway", "ib", "--ib-port", str(tws.port))
+    assert host.http.post("/data/validate", json={"symbol": "AAPL"}).json()["success"]
+    return host
+
+
+def at_interactive_brokers(host):
+    status = host.http.get("/health/").json()["ib_status"]
+    return status["open_requests"], status["waiting"]
+
+
+def test_after_the_deadline_nothing_is_left_at_interactive_brokers(broker, tws):
+    tws.do("fault", kind="details", hang=True)
+    answer = broker.http.post("/data/validate", json={"symbol": "MSFT"}, headers={"X-Symcache-Deadline": "0.3"}).json()
+    assert (answer["error"], answer["error_kind"]) == (LATE, "transient")
+    assert at_interactive_brokers(broker) == (0, 0)
+
+
+def test_what_has_not_had_its_turn_by_the_deadline_is_never_asked(broker, tws):
+    symbols = [f"X{number}" for number in range(500)]
+    answer = broker.http.post(
+        "/data/validate-batch", json={"symbols": symbols}, headers={"X-Symcache-Deadline": "0.3"}
+    ).json()
+    assert {each["error"] for each in answer["results"].values()} == {LATE}
+    assert at_interactive_brokers(broker) == (0, 0)
+    asked = tws.counts()
+    assert broker.http.post("/data/validate", json={"symbol": "MSFT"}).json()["is_valid"]
+    assert tws.counts()["requests"]["details"] == asked["requests"]["details"] + 1
+
+
+def test_whoever_waits_for_one_symbol_is_not_held_up_by_a_batch(broker):
+    symbols = [f"X{number}" for number in range(500)]
+
+    async def both():
+        async with httpx.AsyncClient(base_url=broker.ready["url"], trust_env=False, timeout=10) as http:
+            batch = asyncio.create_task(http.post("/data/validate-batch", json={"symbols": symbols}))
+            while at_interactive_brokers(broker)[1] == 0:
+                await asyncio.sleep(0)
+            answer = await http.post("/data/validate", json={"symbol": "MSFT"})
+            assert answer.json()["is_valid"]
+            assert not batch.done()
+            batch.cancel()
+
+    asyncio.run(both())

@@ -1,0 +1,129 @@
+"""An older host service, as a real HTTP server: the bare wire contract, without kinds of errors and provenance.
+
+It knows one symbol. Of two timeframes, one was asked of its gateway before. While it has lost its gateway it calls
+every symbol unknown, as such hosts do.
+"""
+
+import json
+import threading
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+HEADS = {"1d": "1980-12-12T14:30:00+00:00"}
+CONTRACT = {
+    "symbol": "AAPL",
+    "asset_type": "STK",
+    "exchange": "SMART",
+    "currency": "USD",
+    "description": "APPLE INC",
+    "validated_at": 1700000000.5,
+    "contract": {"conId": 1, "symbol": "AAPL"},
+    "trading_hours": None,
+    "head_timestamp": None,
+    "head_timestamp_timeframes": None,
+    "head_timestamp_fetched_at": None,
+}
+BARS = {
+    "2024-01-03T00:00:00.000Z": {"open": 3, "high": 4, "low": 2, "close": 3.5, "volume": 20, "average": 3.2},
+    "2024-01-02T00:00:00.000Z": {"open": 1, "high": 2, "low": 1, "close": 1.5, "volume": 10, "average": 1.2},
+    "2024-01-04T00:00:00.000Z": {"open": 5, "high": 6, "low": 5, "close": 5.5, "volume": 30, "average": 5.2},
+}
+MISFIT = {"detail": [{"type": "missing", "loc": ["body"], "msg": "Field required"}]}
+
+
+class OlderHost:
+    """The server, on any free port of the loopback; a context manager.
+
+    Attributes:
+        connected: Whether it has its gateway.
+        asked: The path of every request so far.
+    """
+
+    def __init__(self):
+        self.connected = True
+        self.asked = []
+
+    def __enter__(self):
+        host = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self._answer(dict(parse_qsl(urlsplit(self.path).query)))
+
+            def do_POST(self):
+                self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+            def _answer(self, question):
+                status, answer = host.answer(self.command, urlsplit(self.path).path, question)
+                content = json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_args):
+                """Keep quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        return self
+
+    def __exit__(self, *_exc):
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def answer(self, method, path, question):  # one for each route
+        """The status and the body of a response."""
+        self.asked.append(path)
+        route = (method, *path.split("/")[1:])
+        if route == ("POST", "data", "validate"):
+            return self._validate(question.get("symbol"), question.get("timeframes"))
+        if route[:-1] == ("GET", "data", "symbol-info"):
+            return self._validate(unquote(route[-1]), ["1h"])
+        if route == ("POST", "data", "historical"):
+            return self._historical(question.get("symbol"))
+        if route == ("GET", "data", "head-timestamp"):
+            return self._head_timestamp(question.get("symbol"), question.get("timeframe"))
+        if route[:2] == ("GET", "health"):
+            return self._health(*route[2:])
+        return 404, {"detail": "Not Found"}
+
+    def _validate(self, symbol, timeframes):
+        if not isinstance(symbol, str):
+            return 422, MISFIT
+        known = self.connected and symbol == "AAPL"
+        return 200, {
+            "success": True,
+            "is_valid": known,
+            "error_message": None if known else f"Symbol {symbol} not found",
+            "contract_info": CONTRACT if known else None,
+            "head_timestamps": {each: HEADS.get(each) for each in timeframes} if known and timeframes else None,
+            "error": None,
+        }
+
+    def _historical(self, symbol):
+        if not isinstance(symbol, str):
+            return 422, MISFIT
+        if self.connected and symbol == "AAPL":
+            return 200, {"success": True, "data": json.dumps(BARS), "error": None, "rows": len(BARS)}
+        return 200, {"success": False, "data": None, "error": "Historical data request failed", "rows": 0}
+
+    def _head_timestamp(self, symbol, timeframe):
+        if self.connected and symbol == "AAPL":
+            return 200, {"success": True, "timestamp": HEADS.get(timeframe), "error": None}
+        return 200, {"success": False, "timestamp": None, "error": "Head timestamp request failed"}
+
+    def _health(self, *detailed):
+        health = {
+            "healthy": self.connected,
+            "service": "ib-host",
+            "timestamp": datetime.now(UTC).isoformat(),
+            "status": "healthy" if self.connected else "disconnected",
+        }
+        connection = {"connected": self.connected, "client_id": 1}
+        return 200, health | ({"ib_status": connection, "connection_info": connection} if detailed else {})
