@@ -14,6 +14,7 @@ from .load import load
 from .options import command, group
 from .storage import backends, clear, stats
 from .symbols import forget, get, list_, validate
+from .transfer import export, import_, migrate
 from .warm import warm
 from .why import why
 
@@ -59,6 +60,9 @@ app.command(rich_help_panel=SYMBOLS)(command(forget))
 app.command(rich_help_panel=STORAGE)(command(stats))
 app.command(rich_help_panel=STORAGE)(command(clear))
 app.command(rich_help_panel=STORAGE)(command(backends))
+app.command("import", rich_help_panel=STORAGE)(command(import_))
+app.command(rich_help_panel=STORAGE)(command(export))
+app.command(rich_help_panel=STORAGE)(command(migrate))
 app.command(rich_help_panel=SERVICE)(command(doctor))
 app.command(
     rich_help_panel=SERVICE,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import SymcacheError
 from ..factory import open_symbol_cache
-from ..models import Lookup
+from ..models import REPLAY, Lookup
 from ..protocols import HasAsOf
 from ..settings import SymcacheSettings
 from .exits import Status, status_of
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ..cache import PolicyCache
     from ..loading import DataManager
     from ..providers import IbDataAdapter
-
-REPLAY = "replay"
 
 LOG_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 """By how often ``-v`` was given."""

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.request import ProxyHandler, build_opener
 
-from ..models import Outcome
+from ..models import REPLAY, Outcome
 from ..settings import SymcacheSettings
 from .extras import needs
 from .output import Output, Record
-from .session import REPLAY
 
 if TYPE_CHECKING:
     from ..loading import DataManager

@@ -29,7 +29,7 @@ LONGEST_PAUSE = 30.0
 ATTEMPTS = 3
 """How often a segment is asked for; a host service does not try again by itself, so that the two do not multiply."""
 
-AT_ONCE = 4
+SEGMENTS_AT_ONCE = 4
 """How many segments are under way at the same time."""
 
 _BACK_OFF = wait_random_exponential(multiplier=0.5, max=10)
@@ -85,7 +85,7 @@ class Fetcher:
                     return
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(AT_ONCE, len(requests))):
+            for _ in range(min(SEGMENTS_AT_ONCE, len(requests))):
                 group.create_task(work())
         if errors:
             raise errors[0]

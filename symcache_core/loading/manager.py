@@ -22,7 +22,7 @@ from ..settings import SymcacheSettings
 from .bar_store import BarStore
 from .cancellation import Cancellable
 from .loop_thread import LoopThread
-from .many import AT_ONCE, Loaded, LoadedMany, load_each, load_many
+from .many import SYMBOLS_AT_ONCE, Loaded, LoadedMany, load_each, load_many
 from .orchestrator import DataLoadingOrchestrator
 from .progress import ProgressCallback
 from .ranges import DateLike, Mode
@@ -114,7 +114,7 @@ class DataManager:
         end_date: DateLike | None = None,
         *,
         mode: Mode = "tail",
-        concurrency: int = AT_ONCE,
+        concurrency: int = SYMBOLS_AT_ONCE,
         cancellation_token: Cancellable | None = None,
         progress: ProgressCallback | None = None,
     ) -> LoadedMany:
@@ -146,7 +146,7 @@ class DataManager:
         end_date: DateLike | None = None,
         *,
         mode: Mode = "tail",
-        concurrency: int = AT_ONCE,
+        concurrency: int = SYMBOLS_AT_ONCE,
         cancellation_token: Cancellable | None = None,
         progress: ProgressCallback | None = None,
     ) -> LoadedMany:
@@ -162,7 +162,7 @@ class DataManager:
         end_date: DateLike | None = None,
         *,
         mode: Mode = "tail",
-        concurrency: int = AT_ONCE,
+        concurrency: int = SYMBOLS_AT_ONCE,
         cancellation_token: Cancellable | None = None,
         progress: ProgressCallback | None = None,
     ) -> Generator[Loaded, None, None]:

@@ -13,7 +13,7 @@ from ..concurrently import concurrently
 from ..errors import ConfigurationError, LoadCancelledError
 from .report import LoadReport
 
-AT_ONCE = 4
+SYMBOLS_AT_ONCE = 4
 """How many symbols are loaded at the same time, unless the caller says otherwise."""
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 import pandas as pd
 
 from ..errors import ProviderError, SymbolNotFoundError
-from ..models import Lookup, ValidationResult
+from ..models import REPLAY, Lookup, ValidationResult
 from ..protocols import ExternalDataProvider, SymbolCache
 from ..symbols import Instrument
 from .bar_files import Claim
@@ -32,8 +32,6 @@ FIRST_WAIT = 0.05
 
 LONGEST_WAIT = 1.0
 """... up to this."""
-
-REPLAY = "replay"
 
 
 class DataLoadingOrchestrator:

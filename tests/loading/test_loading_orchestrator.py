@@ -21,7 +21,7 @@ from symcache_core.errors import (
     SymbolNotFoundError,
 )
 from symcache_core.loading import CancellationToken
-from symcache_core.loading.fetching import AT_ONCE, ATTEMPTS
+from symcache_core.loading.fetching import ATTEMPTS, SEGMENTS_AT_ONCE
 from symcache_core.loading.report import LoadReport
 
 
@@ -241,7 +241,7 @@ def test_a_provider_that_stays_away_is_not_asked_for_every_segment(loader, marke
     with pytest.raises(ProviderUnavailableError, match="the line is dead") as caught:
         loader.load("AAPL", mode="full")
     assert caught.value.code == "1100"
-    assert len(market.asked) == ATTEMPTS * AT_ONCE
+    assert len(market.asked) == ATTEMPTS * SEGMENTS_AT_ONCE
 
 
 @pytest.mark.parametrize("pause", [30.5, 3600, float("inf"), float("nan"), -1])
@@ -323,7 +323,7 @@ def test_no_more_than_a_few_requests_are_under_way_at_once(loader, market, sourc
 
     market.fetch_historical_data = counted
     assert_same(loader.load("AAPL", mode="full"), source["AAPL"])
-    assert most[0] == AT_ONCE
+    assert most[0] == SEGMENTS_AT_ONCE
 
 
 def test_bars_that_the_provider_does_not_have_are_not_asked_for_again_until_its_answer_is_old(loader, market, source):

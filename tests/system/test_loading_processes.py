@@ -9,10 +9,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from urllib.request import urlopen
 
 import pandas as pd
 import pytest
+from host_process import HostProcess
 
 from symcache_core import SymcacheSettings, open_symbol_cache
 from symcache_core.loading import DataLoadingOrchestrator, DataManager
@@ -25,30 +25,6 @@ REQUESTS = 13 + 13 + 13 + 9
 LATENCY = 0.02
 backend = "json"
 PATIENCE = 30.0
-
-
-class Host:
-    """A host service with replayed data in a process of its own."""
-
-    def __init__(self, folder):
-        command = [sys.executable, "-m", "symcache_host", "--port", "0", "--latency", str(LATENCY)]
-        self.process = subprocess.Popen(
-            [*command, "--until-stdin-closes"],
-            cwd=folder,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            stderr=subprocess.DEVNULL,
-        )
-        self.url = json.loads(self.process.stdout.readline())["url"]
-
-    def calls(self):
-        with urlopen(f"{self.url}/health/") as answer:
-            return json.load(answer)["calls"]["requests"]
-
-    def close(self):
-        with self.process:
-            self.process.terminate()
 
 
 class Loaders:
@@ -81,7 +57,7 @@ class Loaders:
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory):
-    host = Host(tmp_path_factory.mktemp("host"))
+    host = HostProcess(tmp_path_factory.mktemp("host"), "--latency", str(LATENCY))
     yield host
     host.close()
 

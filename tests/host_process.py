@@ -1,0 +1,35 @@
+"""A host service in a process of its own, for tests of what stands on it."""
+
+import json
+import subprocess
+import sys
+from urllib.request import urlopen
+
+
+class HostProcess:
+    """A running host service.
+
+    Args:
+        folder: Where it works.
+        arguments: Of its command line.
+    """
+
+    def __init__(self, folder, *arguments):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "symcache_host", "--port", "0", "--until-stdin-closes", *arguments],
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.url = json.loads(self._process.stdout.readline())["url"]
+
+    def calls(self):
+        """How many requests it has had, but for this one."""
+        with urlopen(f"{self.url}/health/") as answer:
+            return json.load(answer)["calls"]["requests"]
+
+    def close(self):
+        with self._process:
+            self._process.terminate()
