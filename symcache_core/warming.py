@@ -14,7 +14,7 @@ from .models import Lookup, Outcome, ProviderAnswer, ValidationResult
 from .protocols import CanValidateMany, ExternalDataProvider, Validate
 from .providers.batching import BatchedValidation
 
-TOGETHER = 400
+TOGETHER = 800
 """How many lookups are under way at a provider that takes many symbols at once."""
 
 SINGLY = 8
