@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -98,7 +99,7 @@ class Session:
                 runner.run(cache.aclose())
                 runner.run(provider.aclose())
 
-        with _closing(close):
+        with _interrupted_at_once(), _closing(close, in_a_hurry=cache.close):
             yield cache, provider, runner
 
     @contextmanager
@@ -111,7 +112,7 @@ class Session:
         with needs("loading"):
             from ..loading import DataManager
         manager = DataManager(self.settings)
-        with _closing(manager.close):
+        with _closing(manager.close, in_a_hurry=manager.close):
             self._note_replay(manager.external_provider)
             yield manager
 
@@ -164,12 +165,26 @@ class Session:
 
 
 @contextmanager
-def _closing(close: Callable[[], None]) -> Iterator[None]:
+def _interrupted_at_once() -> Iterator[None]:
+    """Keep asyncio from cancelling hundreds of tasks, one by one, before it lets an interrupt through."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _closing(close: Callable[[], None], in_a_hurry: Callable[[], None]) -> Iterator[None]:
     """Close something behind the block, in a hurry if it was interrupted: a host may take a second to end."""
     try:
         yield
     except KeyboardInterrupt:
-        closing = threading.Thread(target=close, daemon=True)
+        closing = threading.Thread(target=in_a_hurry, daemon=True)
         closing.start()
         closing.join(HURRY)
         raise
