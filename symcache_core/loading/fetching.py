@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
@@ -14,8 +13,6 @@ from ..calls import call
 from ..errors import ProviderError, ProviderPacingError, ProviderTimeoutError, ProviderUnavailableError
 from .bars import conform, labels
 from .segments import Segment
-
-log = logging.getLogger("symcache")
 
 TRANSIENT = (ProviderUnavailableError, ProviderTimeoutError, ProviderPacingError, OSError)
 """What may be over in a moment; anything else would only happen again.

@@ -152,8 +152,8 @@ def _serve(ready: concurrent.futures.Future[_Running]) -> None:
 
 
 async def _closed(results: AsyncGenerator[T, None]) -> None:
-    # A step that was interrupted may still be ending, which nothing but this tells, and typeshed does not know it.
-    while results.ag_running:  # type: ignore[attr-defined]  # noqa: ASYNC110
+    # A step that was interrupted may still be ending.
+    while results.ag_running:  # type: ignore[attr-defined]  # noqa: ASYNC110  # typeshed lacks it; no event tells it
         await asyncio.sleep(0.001)
     await results.aclose()
 
