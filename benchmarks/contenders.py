@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any
 
 from symcache_core import SymcacheSettings, open_symbol_cache
-from symcache_core.cache import PolicyCache
+from symcache_core.lookup.cache import PolicyCache
 from symcache_core.registry import Registry
 
 from .entries import KEEP_UNTIL, PROVIDER, TIMEFRAMES, TTL, Entry, answer

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from symcache_core import CachedSymbolInfo, ContractInfo, ProviderAnswer, ValidationResult
-from symcache_core.codec import encode
+from symcache_core.entries.codec import encode
 from symcache_core.models import Part, Provenance
 from symcache_core.symbols import Instrument
 

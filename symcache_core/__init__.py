@@ -1,8 +1,8 @@
 """symcache keeps what a data provider said about a trading symbol, so that it is asked once."""
 
-from .bulk import SymbolLookup
-from .explain import Explanation
 from .factory import open_symbol_cache
+from .lookup.bulk import SymbolLookup
+from .lookup.explain import Explanation
 from .models import (
     CachedSymbolInfo,
     CacheStats,

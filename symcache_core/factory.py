@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import fields
 
-from .cache import PolicyCache
+from .lookup.cache import PolicyCache
 from .policy import Policy
 from .protocols import Clock
 from .registry import Registry

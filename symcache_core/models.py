@@ -237,6 +237,10 @@ class CachedSymbolInfo(_Value):
         """What is known whatever the timeframe, if the provider said that one head timestamp serves them all."""
         return self.parts.get(ANY_TIMEFRAME)
 
+    def part(self, timeframe: str) -> Part | None:
+        """What is known of a timeframe, if anything: its own part, or the shared one."""
+        return self.parts.get(timeframe) or self.shared_part
+
     def is_expired(self, now: float | None = None) -> bool:
         """Whether the verdict's life is over.
 

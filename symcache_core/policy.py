@@ -6,34 +6,15 @@ count from the epoch.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any
 
-from .models import (
-    ANY_TIMEFRAME,
-    CachedSymbolInfo,
-    FrozenDict,
-    Part,
-    Provenance,
-    ProviderAnswer,
-    ValidationResult,
-    VerdictChange,
-)
-from .symbols import Instrument
+from .models import CachedSymbolInfo, FrozenDict, Part, ValidationResult
 
 CLOCK_TOLERANCE = 60.0
 """How far in the future a stamp may lie before its age counts as unknown: clocks of one fleet differ a little."""
-
-SECOND_OPINION_AFTER = 600.0
-"""How long after a first contradiction a valid symbol may be declared invalid."""
-
-
-CHANGES_KEPT = 5
-"""How many of the last changes of a verdict an entry remembers."""
 
 
 class Freshness(StrEnum):
@@ -61,6 +42,60 @@ class Policy:
     jitter: float = 0.05
 
 
+class Rule(StrEnum):
+    """Which rule serves a lookup; most are named as the setting that they go by."""
+
+    MISS = "miss"
+    TTL = "ttl"
+    NEGATIVE_TTL = "negative_ttl"
+    UNCONFIRMED_TTL = "unconfirmed_ttl"
+    REFRESH_AHEAD = "refresh_ahead"
+    TIMEFRAMES = "timeframes"
+    STALE_IF_ERROR = "stale_if_error"
+    RETRY_THROTTLE = "retry_throttle"
+
+    @property
+    def waits(self) -> bool:
+        """Whether the caller waits for the provider."""
+        return self in (Rule.MISS, Rule.TIMEFRAMES, Rule.STALE_IF_ERROR)
+
+    @property
+    def asks(self) -> bool:
+        """Whether the provider is asked, in the background or not."""
+        return self.waits or self is Rule.REFRESH_AHEAD
+
+    @property
+    def has_fallback(self) -> bool:
+        """Whether the provider is asked although there is something to serve, should it fail."""
+        return self.asks and self is not Rule.MISS
+
+
+def rule_for(
+    info: CachedSymbolInfo | None, timeframes: Iterable[str], now: float, policy: Policy, *, throttled: bool = False
+) -> Rule:
+    """Decide how a lookup is answered.
+
+    Args:
+        info: What is known of the symbol, if anything.
+        timeframes: What the lookup has to know.
+        now: Its moment.
+        policy: How long answers live.
+        throttled: Whether the provider has just failed, and is left alone by who has something to serve.
+    """
+    state = Freshness.EXPIRED if info is None else freshness(info, now, policy)
+    if info is None or state is Freshness.EXPIRED:
+        return Rule.MISS
+    if state is Freshness.STALE or missing(info, timeframes, now):
+        if throttled:
+            return Rule.RETRY_THROTTLE
+        return Rule.STALE_IF_ERROR if state is Freshness.STALE else Rule.TIMEFRAMES
+    if state is Freshness.REFRESH_AHEAD and not throttled:
+        return Rule.REFRESH_AHEAD
+    if info.validation_result.is_valid:
+        return Rule.TTL
+    return Rule.NEGATIVE_TTL if info.confirmed else Rule.UNCONFIRMED_TTL
+
+
 def freshness(info: CachedSymbolInfo, now: float, policy: Policy) -> Freshness:
     """What a verdict is good for at a moment.
 
@@ -80,14 +115,14 @@ def missing(info: CachedSymbolInfo, timeframes: Iterable[str], now: float) -> tu
     """Those of the timeframes about which an entry knows nothing fresh; none are missing of an invalid symbol."""
     if not info.validation_result.is_valid:
         return ()
-    return tuple(name for name in timeframes if not _is_fresh(_part(info, name), now))
+    return tuple(name for name in timeframes if not _is_fresh(info.part(name), now))
 
 
 def unknown(info: CachedSymbolInfo, timeframes: Iterable[str]) -> tuple[str, ...]:
     """Those of the timeframes about which an entry says nothing, not even something old."""
     if not info.validation_result.is_valid:
         return ()
-    return tuple(name for name in timeframes if _part(info, name) is None)
+    return tuple(name for name in timeframes if info.part(name) is None)
 
 
 def verdict_for(info: CachedSymbolInfo, timeframes: Iterable[str]) -> ValidationResult:
@@ -97,7 +132,7 @@ def verdict_for(info: CachedSymbolInfo, timeframes: Iterable[str]) -> Validation
         return result
     stamps = result.head_timestamps or {}
     filled = {name: shared.head_timestamp for name in timeframes if name not in info.parts}
-    return _with(result, head_timestamps={**stamps, **filled}) if filled else result
+    return with_changes(result, head_timestamps={**stamps, **filled}) if filled else result
 
 
 def fresh_until(info: CachedSymbolInfo, timeframes: Iterable[str]) -> float:
@@ -105,14 +140,14 @@ def fresh_until(info: CachedSymbolInfo, timeframes: Iterable[str]) -> float:
     ends = [info.cached_at + info.ttl_seconds]
     if info.validation_result.is_valid:
         for name in timeframes:
-            part = _part(info, name)
+            part = info.part(name)
             ends.append(part.asked_at + part.ttl_seconds if part else 0.0)
     return min(ends)
 
 
 def fresh_since(info: CachedSymbolInfo, timeframes: Iterable[str]) -> float:
     """The moment before which an entry, or what it knows of one of these timeframes, would be from the future."""
-    parts = [part for name in timeframes if (part := _part(info, name))] if info.validation_result.is_valid else []
+    parts = [part for name in timeframes if (part := info.part(name))] if info.validation_result.is_valid else []
     return max([info.cached_at, *(part.asked_at for part in parts)]) - CLOCK_TOLERANCE
 
 
@@ -136,200 +171,8 @@ def keep_until(info: CachedSymbolInfo, policy: Policy) -> float:
     return end + policy.stale_if_error
 
 
-def merge(
-    old: CachedSymbolInfo | None, answer: ProviderAnswer, asked: Iterable[str], key: str, now: float, policy: Policy
-) -> CachedSymbolInfo:
-    """The entry that an answer makes of what was known.
-
-    A timeframe that was not asked for keeps its part and its age. A valid symbol is declared invalid only by a second
-    confirmed answer, ten minutes or more after the first.
-
-    Args:
-        old: What was known, if anything.
-        answer: What the provider said.
-        asked: The timeframes that it was asked for.
-        key: The storage key, from whose hash the jitter comes.
-        now: The moment of the answer.
-        policy: How long answers live.
-    """
-    if old is not None and not answer.result.is_valid and _holds_against(old, answer, now, policy):
-        return _doubted(old, answer, asked, now, policy)
-    return (
-        _valid(old, answer, asked, key, now, policy)
-        if answer.result.is_valid
-        else _invalid(old, answer, key, now, policy)
-    )
-
-
-def reconcile(stored: CachedSymbolInfo | None, late: CachedSymbolInfo, now: float, policy: Policy) -> CachedSymbolInfo:
-    """The entry that comes of one that could not be stored in time, and of what was stored meanwhile.
-
-    The last validation wins; of each timeframe, the part that was asked for last. A stamp from the future is no
-    validation's.
-
-    Args:
-        stored: What is stored, if anything.
-        late: What could not be.
-        now: The present.
-        policy: How long answers live.
-    """
-    if stored is None or stored.cached_at > now + CLOCK_TOLERANCE:
-        return late
-    older, newer = (stored, late) if stored.cached_at <= late.cached_at else (late, stored)
-    old, new = older.validation_result, newer.validation_result
-    since = newer.cached_at
-    if not new.is_valid:
-        negative = ProviderAnswer(new, confirmed=newer.confirmed, provenance=newer.provenance)
-        if newer is late and _holds_against(older, negative, since, policy):
-            return _doubted(older, negative, (), since, policy)
-    if len(newer.changes) <= len(older.changes):
-        newer = newer.model_copy(update={"changes": _changes(older, new, newer.provenance, since)})
-    if not new.is_valid or not old.is_valid:
-        return newer
-    if older.cached_at == newer.cached_at:
-        doubts = [info.suspect_since for info in (older, newer) if info.suspect_since is not None]
-        newer = newer.model_copy(update={"suspect_since": min(doubts, default=None)})
-    parts = {
-        name: max((part for part in (newer.parts.get(name), older.parts.get(name)) if part), key=_asked_at)
-        for name in {**older.parts, **newer.parts}
-    }
-    result, known = _completed(new, old), old.head_timestamps or {}
-    later = {name: known[name] for name, part in older.parts.items() if parts[name] is part and name in known}
-    if later:
-        result = _with(result, head_timestamps={**(result.head_timestamps or {}), **later})
-    return newer.model_copy(update={"validation_result": result, "parts": FrozenDict(parts)})
-
-
-def overrules(known: CachedSymbolInfo, negative: CachedSymbolInfo, instrument: Instrument) -> bool:
-    """Whether a plain symbol's verdict, given since, shows a negative about a closer qualified spelling to be wrong.
-
-    Args:
-        known: The plain symbol's entry.
-        negative: The qualified one's.
-        instrument: The qualified spelling; an alias if the plain symbol turned out to be that very contract.
-    """
-    contract = known.validation_result.contract_info
-    if not known.validation_result.is_valid or known.cached_at < negative.cached_at or contract is None:
-        return False
-    asked = (instrument.asset_type, instrument.venue, instrument.currency)
-    found = (contract.asset_type, contract.exchange, contract.currency)
-    return all(not one or one == other for one, other in zip(asked, found, strict=True))
-
-
-def _asked_at(part: Part) -> float:
-    return part.asked_at
-
-
-def _holds_against(old: CachedSymbolInfo, negative: ProviderAnswer, now: float, policy: Policy) -> bool:
-    """Whether a valid verdict stands although the provider now says otherwise."""
-    if not old.validation_result.is_valid or freshness(old, now, policy) is Freshness.EXPIRED:
-        return False
-    since = old.suspect_since
-    return not negative.confirmed or since is None or now - since < SECOND_OPINION_AFTER
-
-
-def _doubted(
-    old: CachedSymbolInfo, answer: ProviderAnswer, asked: Iterable[str], now: float, policy: Policy
-) -> CachedSymbolInfo:
-    """The valid entry as it was, to be asked about again soon; only a confirmed negative makes it a suspect."""
-    since, ends = old.suspect_since, now + policy.unconfirmed_ttl
-    if answer.confirmed:
-        since = now if since is None else min(since, now)
-        ends = since + SECOND_OPINION_AFTER
-    cached_at = min(old.cached_at, now)
-    parts = {name: _prolonged(_part(old, name), now, ends) for name in asked}
-    return old.model_copy(
-        update={
-            "suspect_since": since,
-            "doubted": True,
-            "cached_at": cached_at,
-            "ttl_seconds": ends - cached_at,
-            "parts": FrozenDict({**old.parts, **parts}),
-        }
-    )
-
-
-def _prolonged(part: Part | None, now: float, ends: float) -> Part:
-    """A timeframe that is not to be asked for again before a moment, as old as it is."""
-    known = part or Part(head_timestamp=None, asked_at=now, ttl_seconds=0.0)
-    ends = max(ends, known.asked_at + known.ttl_seconds)
-    asked_at = min(known.asked_at, now)
-    return known.model_copy(update={"asked_at": asked_at, "ttl_seconds": ends - asked_at})
-
-
-def _untold(part: Part | None, now: float, policy: Policy) -> Part:
-    """A timeframe that was asked for and not answered, so that it is not asked for again at once."""
-    stamp = part.head_timestamp if part is not None else None
-    return Part(head_timestamp=stamp, asked_at=now, ttl_seconds=policy.unconfirmed_ttl)
-
-
-def _valid(
-    old: CachedSymbolInfo | None, answer: ProviderAnswer, asked: Iterable[str], key: str, now: float, policy: Policy
-) -> CachedSymbolInfo:
-    result, ttl = answer.result, _jittered(policy.ttl, key, policy)
-    if (end := _ends_at(answer)) is not None:
-        ttl = min(ttl, max(end - now, policy.unconfirmed_ttl))
-    told = dict(result.head_timestamps or {})
-    if answer.one_head_timestamp and told:
-        told[ANY_TIMEFRAME] = next(iter(told.values()))
-    parts = dict(old.parts) if old is not None else {}
-    if ANY_TIMEFRAME not in told:
-        parts |= {name: _untold(parts.get(name), now, policy) for name in asked}
-    for name, stamp in told.items():
-        life = ttl if stamp is not None else min(ttl, policy.negative_ttl_max)
-        parts[name] = Part(head_timestamp=stamp, asked_at=now, ttl_seconds=life)
-    # A timeframe that was asked for and not answered is in the parts, so that it is not asked again at once, and not
-    # in the verdict, where it would say that there is no data.
-    return CachedSymbolInfo(
-        validation_result=result if old is None else _completed(result, old.validation_result),
-        cached_at=now,
-        ttl_seconds=ttl,
-        parts=parts,
-        provenance=answer.provenance,
-        changes=() if old is None else _changes(old, answer.result, answer.provenance, now),
-    )
-
-
-def _changes(
-    old: CachedSymbolInfo, result: ValidationResult, provenance: Provenance, now: float
-) -> tuple[VerdictChange, ...]:
-    if old.validation_result.is_valid == result.is_valid:
-        return old.changes
-    change = VerdictChange(at=now, is_valid=result.is_valid, code=provenance.code)
-    return (*old.changes, change)[-CHANGES_KEPT:]
-
-
-def _completed(result: ValidationResult, known: ValidationResult) -> ValidationResult:
-    """A verdict, with what an older one knows and it does not."""
-    stamps = {**(known.head_timestamps or {}), **(result.head_timestamps or {})}
-    return _with(
-        result,
-        head_timestamps=stamps or result.head_timestamps,
-        contract_info=result.contract_info or known.contract_info,
-    )
-
-
-def _invalid(
-    old: CachedSymbolInfo | None, answer: ProviderAnswer, key: str, now: float, policy: Policy
-) -> CachedSymbolInfo:
-    repeats = 0
-    if answer.confirmed and old is not None and old.confirmed and not old.validation_result.is_valid:
-        repeats = old.repeats + 1
-    # Doubling past 2 ** 32 lives has long reached any maximum, and would overflow a float in the end.
-    doubled = min(policy.negative_ttl * 2 ** min(repeats, 32), max(policy.negative_ttl_max, policy.negative_ttl))
-    ttl = doubled if answer.confirmed else policy.unconfirmed_ttl
-    return CachedSymbolInfo(
-        validation_result=answer.result,
-        cached_at=now,
-        ttl_seconds=_jittered(ttl, key, policy),
-        confirmed=answer.confirmed,
-        provenance=answer.provenance,
-        repeats=repeats,
-        changes=() if old is None else _changes(old, answer.result, answer.provenance, now),
-    )
-
-
-def _with(result: ValidationResult, **changes: Any) -> ValidationResult:
+def with_changes(result: ValidationResult, **changes: Any) -> ValidationResult:
+    """A verdict with other values in some fields; they have to be such as the fields would have made of them."""
     # Not validated anew, nor copied without need: every value has been, and storing is to be fast.
     if all((old := getattr(result, name)) is value or old == value for name, value in changes.items()):
         return result
@@ -338,26 +181,5 @@ def _with(result: ValidationResult, **changes: Any) -> ValidationResult:
     return result.model_copy(update=changes)
 
 
-def _part(info: CachedSymbolInfo, timeframe: str) -> Part | None:
-    return info.parts.get(timeframe) or info.shared_part
-
-
 def _is_fresh(part: Part | None, now: float) -> bool:
     return part is not None and -CLOCK_TOLERANCE <= now - part.asked_at < part.ttl_seconds
-
-
-def _ends_at(answer: ProviderAnswer) -> float | None:
-    if answer.valid_until is not None:
-        return answer.valid_until
-    contract = answer.result.contract_info
-    if contract is None or contract.last_trade_date is None:
-        return None
-    try:
-        return datetime.combine(contract.last_trade_date + timedelta(days=1), time(), UTC).timestamp()
-    except OverflowError:  # there is no day after that one
-        return None
-
-
-def _jittered(ttl: float, key: str, policy: Policy) -> float:
-    """Shorten a life by a share that depends on the key alone, so that what was stored at once does not end at once."""
-    return ttl * (1 - policy.jitter * zlib.crc32(key.encode()) / 2**32)

@@ -9,8 +9,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from symcache_core import codec
-from symcache_core.errors import BackendError, InvalidSymbolError
+from symcache_core.entries import unversioned
+from symcache_core.entries.items import Item, Unreadable
 
 from . import records
 from .files import beside, open_private, replace
@@ -21,7 +21,7 @@ log = logging.getLogger("symcache")
 def adopt(path: Path) -> bool:
     """Rewrite such a file as a snapshot, and keep the original as ``.bak``; False if it is no such file.
 
-    Of two spellings of one symbol the later answer is kept. What cannot be read goes to ``.quarantine``.
+    What cannot be read goes to ``.quarantine``.
 
     Raises:
         OSError: The folder cannot be written.
@@ -34,23 +34,18 @@ def adopt(path: Path) -> bool:
     table = _parse(text)
     if table is None:
         return False
-    members: dict[str, tuple[float, bytes]] = {}
-    rejected = []
-    for symbol, value in table.items():
-        try:
-            key, entry, since = codec.adopt(symbol, value)
-        except (BackendError, InvalidSymbolError) as error:
-            log.warning("%s: %s; it is set aside in %s", path, error, beside(path, ".quarantine").name)
-            rejected.append(json.dumps({symbol: value}).encode() + b"\n")
-            continue
-        if key not in members or members[key][0] < since:
-            # Such a file never forgot an entry; one that is over still bridges an outage.
-            members[key] = (since, records.dump(records.name_of(key), entry, records.FOREVER))
+    found = list(unversioned.entries_of(table))
+    rejected = [each for each in found if isinstance(each, Unreadable)]
+    for each in rejected:
+        log.warning("%s: %s: %s; it is set aside in %s", path, each.name, each.why, beside(path, ".quarantine").name)
+    members = unversioned.by_key(each for each in found if isinstance(each, Item))
     _back_up(path, text)
     if rejected:
         with open(open_private(beside(path, ".quarantine"), os.O_WRONLY | os.O_APPEND), "ab") as quarantine:
-            quarantine.writelines(rejected)
-    replace(path, records.dump_snapshot(members[key][1] for key in sorted(members)))
+            quarantine.writelines(json.dumps({each.name: table[each.name]}).encode() + b"\n" for each in rejected)
+    # Such a file never forgot an entry; one that is over still bridges an outage.
+    dumped = (records.dump(records.name_of(key), members[key].line, records.FOREVER) for key in sorted(members))
+    replace(path, records.dump_snapshot(dumped))
     log.info("%s: took over %d symbols of an unversioned cache", path, len(members))
     return True
 
@@ -60,10 +55,7 @@ def _parse(text: bytes) -> dict[str, Any] | None:
         table = json.loads(text)
     except ValueError:
         return None
-    if isinstance(table, dict) and all(isinstance(value, dict) for value in table.values()):
-        entries = [value for value in table.values() if "validation_result" in value]
-        return table if entries or not table else None
-    return None
+    return table if unversioned.is_table(table) else None
 
 
 def _back_up(path: Path, text: bytes) -> None:

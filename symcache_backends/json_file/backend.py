@@ -17,8 +17,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from symcache_core.concurrency.forks import ForkGuard
 from symcache_core.errors import BackendUnavailableError, ClosedError
-from symcache_core.forks import ForkGuard
 
 from ..file_lease import FileLease, drop_unused, try_lease
 from ..shared_word import SharedWord

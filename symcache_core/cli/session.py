@@ -22,8 +22,8 @@ from .extras import needs
 from .output import Output, Record, plain
 
 if TYPE_CHECKING:
-    from ..cache import PolicyCache
     from ..loading import DataManager
+    from ..lookup.cache import PolicyCache
     from ..providers import IbDataAdapter
 
 LOG_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)

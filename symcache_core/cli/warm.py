@@ -22,7 +22,7 @@ from .session import Session
 from .watchlist import UNIVERSES, expand, universe
 
 if TYPE_CHECKING:
-    from ..warming import Warming, WarmingSummary
+    from ..lookup.warming import Warming, WarmingSummary
 
 EVERY = 50
 """After how many symbols the progress is shown anew: to draw it takes longer than a lookup."""
@@ -71,7 +71,7 @@ def warm(
     if not wanted:
         raise ConfigurationError("nothing to warm: name a list, symbols, or --universe us")
     with needs("loading"):
-        from ..warming import Warming
+        from ..lookup.warming import Warming
     _warn_if_nothing_is_kept(session)
     with session.open_parts() as (cache, provider, runner):
         warming = Warming(cache, provider, timeframes=timeframe or (), concurrency=concurrency, budget=budget)

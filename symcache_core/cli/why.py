@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from ..explain import Explanation
+from ..lookup.explain import Explanation
 from ..models import VerdictChange
 from .exits import Status
 from .options import Symbols, Timeframes

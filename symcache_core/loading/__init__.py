@@ -4,8 +4,7 @@ from .cancellation import CancellationToken
 from .manager import DataManager
 from .many import Loaded, LoadedMany, LoadManyReport
 from .orchestrator import DataLoadingOrchestrator
-from .progress import Progress
-from .report import LoadReport
+from .report import LoadReport, Progress
 
 __all__ = [
     "CancellationToken",

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
-from ..calls import take_note
+from ..concurrency.tasks import take_note
 from ..errors import LoadCancelledError
 
 _POLL = 0.05

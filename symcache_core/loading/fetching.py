@@ -9,10 +9,10 @@ from datetime import datetime
 import pandas as pd
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from ..calls import call
+from ..concurrency.tasks import call
 from ..errors import ProviderError, ProviderPacingError, ProviderTimeoutError, ProviderUnavailableError
-from .bars import conform, labels
-from .segments import Segment
+from .bars.frames import conform, labels
+from .plan.gaps import Segment
 
 TRANSIENT = (ProviderUnavailableError, ProviderTimeoutError, ProviderPacingError, OSError)
 """What may be over in a moment; anything else would only happen again.

@@ -19,13 +19,13 @@ from ..models import Lookup
 from ..protocols import CanClose, Clock, ExternalDataProvider, HasAsOf, SymbolCache
 from ..providers import IbDataAdapter
 from ..settings import SymcacheSettings
-from .bar_store import BarStore
+from .bars.store import BarStore
 from .cancellation import Cancellable
 from .loop_thread import LoopThread
 from .many import SYMBOLS_AT_ONCE, Loaded, LoadedMany, load_each, load_many
 from .orchestrator import DataLoadingOrchestrator
-from .progress import ProgressCallback
-from .ranges import DateLike, Mode
+from .plan.ranges import DateLike, Mode
+from .report import ProgressCallback
 
 
 class DataManager:

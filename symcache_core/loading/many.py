@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from ..concurrently import concurrently
+from ..concurrency.tasks import concurrently
 from ..errors import ConfigurationError, LoadCancelledError
 from .report import LoadReport
 

@@ -16,14 +16,13 @@ from ..errors import ProviderError, SymbolNotFoundError
 from ..models import REPLAY, Lookup, ValidationResult
 from ..protocols import ExternalDataProvider, SymbolCache
 from ..symbols import Instrument
-from .bar_files import Claim
-from .bar_store import BarStore, LocalBars
+from .bars.files import Claim
+from .bars.store import BarStore, LocalBars
 from .cancellation import Cancellable, run_cancellable
 from .fetching import Fetcher, Sleep, Tell
-from .planning import Plan, Request, plan, request_for
-from .progress import Progress, ProgressCallback
-from .ranges import DateLike, DateRange, Mode
-from .report import LoadReport
+from .plan.planning import Plan, Request, plan, request_for
+from .plan.ranges import DateLike, DateRange, Mode
+from .report import LoadReport, Progress, ProgressCallback
 
 log = logging.getLogger("symcache")
 

@@ -1,9 +1,9 @@
-"""What came of a load: where the verdict came from, what was at hand, fetched, and not to be had."""
+"""What came of a load, and how far it is: figures that a frame carries, steps that a callback is told of."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import pandas as pd
 
@@ -64,3 +64,30 @@ class LoadReport:
         """
         figures: dict[str, Any] = {name: frame.attrs[name] for name in cls.__slots__}
         return cls(**figures)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step of a load is done.
+
+    Args:
+        symbol: As the caller wrote it.
+        timeframe: The length of a bar.
+        step: How many requests for bars are answered.
+        of: How many this load makes in all; zero when every bar is at hand.
+        what: What was done last, for people.
+    """
+
+    symbol: str
+    timeframe: str
+    step: int
+    of: int
+    what: str
+
+
+class ProgressCallback(Protocol):
+    """Is told of each step; called on the loader's own thread, so it should return soon."""
+
+    def __call__(self, progress: Progress, /) -> object:
+        """Take note of a step."""
+        ...

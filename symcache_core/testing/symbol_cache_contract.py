@@ -14,9 +14,7 @@ from typing import Any
 
 import pytest
 
-from .. import codec
-from ..bulk import SymbolLookup
-from ..cache import PolicyCache
+from ..entries import codec
 from ..errors import (
     ClosedError,
     InvalidSymbolError,
@@ -24,8 +22,9 @@ from ..errors import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from ..explain import Rule
 from ..factory import open_symbol_cache
+from ..lookup.bulk import SymbolLookup
+from ..lookup.cache import PolicyCache
 from ..models import (
     ContractInfo,
     Lookup,
@@ -35,6 +34,7 @@ from ..models import (
     ValidationResult,
     VerdictChange,
 )
+from ..policy import Rule
 from ..settings import SymcacheSettings
 from ..symbols import Instrument
 from .bench import FAR, plain

@@ -1,7 +1,7 @@
 """Moves entries between stores, and in from files: each as it is, every one accounted for."""
 
+from ..entries.items import Found, Item, Unreadable
 from .copying import Fate, Outcome, Report, copy
-from .items import Found, Item, Unreadable
 from .lines import write_line
 from .once import import_once
 from .sources import entries_in

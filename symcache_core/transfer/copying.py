@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from .. import codec
-from ..entry_store import EntryStore
+from ..entries import codec
+from ..entries.items import Found, Item, Unreadable, understood
+from ..entries.store import EntryStore
 from ..errors import CorruptEntryError, NewerSchemaError
+from ..merging import reconcile
 from ..models import CachedSymbolInfo
-from ..policy import CLOCK_TOLERANCE, Freshness, Policy, freshness, keep_until, reconcile
+from ..policy import CLOCK_TOLERANCE, Freshness, Policy, freshness, keep_until
 from ..protocols import CanUpdate, StorageBackend
-from .items import Found, Item, Unreadable, understood
 from .stores import lines_of
 
 log = logging.getLogger("symcache")

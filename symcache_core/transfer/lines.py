@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from .items import Found, Item, Unreadable, understood
+from ..entries.items import Found, Item, Unreadable, understood
 
 SCHEMA_VERSION = 1
 

@@ -10,18 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..entries import unversioned
+from ..entries.items import Found, Unreadable
 from ..errors import ConfigurationError
 from ..settings import SymcacheSettings
-from .items import Found, Unreadable
+from .host_file import host_entries
 from .lines import are_lines, read_lines
 from .salvage import whole_part
 from .stores import StoredEntries, policy_of
-from .unversioned import backend_entries, host_entries
 
 STDIN = Path("-")
-
-UNVERSIONED_PROVIDER = "ib"
-"""Whose answers unversioned caches held."""
 
 _JSON_STORE = re.compile(rb'\{"symcache":\{')
 
@@ -81,11 +79,11 @@ def _entries_of(text: bytes, file: Path, settings: SymcacheSettings, provider: s
     except (ValueError, RecursionError):
         document, first = whole_part(text)
         lost = [Unreadable(first, f"{file} is damaged or cut short here, and nothing of what follows is read")]
-    whose = provider or UNVERSIONED_PROVIDER
+    whose = provider or unversioned.PROVIDER
     if _is_of_a_host(document):
         return [*host_entries(document, whose, policy_of(settings)), *lost]
-    if _is_of_a_backend(document) or (document == {} and not lost):
-        return [*backend_entries(document, whose), *lost]
+    if unversioned.is_table(document) and (document or not lost):
+        return [*unversioned.entries_of(document, whose), *lost]
     raise ConfigurationError(
         f"argument 'FILE': {file} is neither an export of symcache nor a store of the json or diskcache backend, "
         "nor a file of an unversioned symbol cache"
@@ -94,12 +92,6 @@ def _entries_of(text: bytes, file: Path, settings: SymcacheSettings, provider: s
 
 def _is_of_a_host(document: Any) -> bool:
     return isinstance(document, Mapping) and isinstance(document.get("cache"), Mapping)
-
-
-def _is_of_a_backend(document: Any) -> bool:
-    if not isinstance(document, Mapping):
-        return False
-    return any(isinstance(value, Mapping) and "validation_result" in value for value in document.values())
 
 
 def _says_so_itself(provider: str | None) -> None:

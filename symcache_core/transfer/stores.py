@@ -7,13 +7,13 @@ from dataclasses import fields
 from itertools import islice
 from typing import Any
 
+from ..entries.items import Found, Unreadable, understood
 from ..errors import ConfigurationError
 from ..policy import Policy
 from ..protocols import CanBatch, StorageBackend
 from ..registry import Registry
 from ..settings import SymcacheSettings
 from ..symbols import key_prefix
-from .items import Found, Unreadable, understood
 
 BATCH = 500
 """How many entries are read at once."""

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from symcache_core.cache import PolicyCache
 from symcache_core.errors import BackendUnavailableError, ProviderPacingError, ProviderUnavailableError
+from symcache_core.lookup.cache import PolicyCache
 from symcache_core.models import CachedSymbolInfo, Counters, Lookup, ProviderAnswer, ValidationResult
 from symcache_core.policy import Policy
 from symcache_core.testing.bench import FAR, Bench
@@ -238,7 +238,7 @@ class CacheMachine(RuleBasedStateMachine):
         return self.runner.run(settled())
 
     async def settled(self):
-        await self.cache._flights.drain(5)
+        await self.cache._asking.flights.drain(5)
         await self.cache._threads.run(nothing, self.world)  # by then every lease has been given back
 
     def agree(self, got, expected):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from symcache_core import policy
+from symcache_core import merging, policy
 from symcache_core.models import ContractInfo, ProviderAnswer, ValidationResult
 from symcache_core.policy import Freshness, Policy
 
@@ -26,7 +26,7 @@ def invalid(**fields):
 
 
 def entry(answer, now=NOW, old=None, asked=(), rules=EXACT):
-    return policy.merge(old, answer, asked, KEY, now, rules)
+    return merging.merge(old, answer, asked, KEY, now, rules)
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def test_a_negative_that_may_be_a_failure_never_outlives_its_life():
 @given(st.text(), st.floats(0, 0.5))
 def test_jitter_is_the_same_each_time_and_only_shortens(key, jitter):
     rules = Policy(jitter=jitter)
-    lives = {policy.merge(None, valid(), (), key, NOW, rules).ttl_seconds for _ in range(2)}
+    lives = {merging.merge(None, valid(), (), key, NOW, rules).ttl_seconds for _ in range(2)}
     (life,) = lives
     assert rules.ttl * (1 - jitter) <= life <= rules.ttl
 
 
 def test_jitter_spreads_what_was_stored_at_once():
-    lives = {policy.merge(None, valid(), (), f"ib||S{n}||", NOW, Policy()).ttl_seconds for n in range(1000)}
+    lives = {merging.merge(None, valid(), (), f"ib||S{n}||", NOW, Policy()).ttl_seconds for n in range(1000)}
     assert max(lives) - min(lives) > 0.045 * Policy().ttl
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from symcache_core import ContractInfo, SymbolCache, SymcacheSettings, ValidationResult, open_symbol_cache
 from symcache_core.loading import DataLoadingOrchestrator
-from symcache_core.loading.bar_store import BarStore
+from symcache_core.loading.bars.store import BarStore
 
 NOW = datetime(2013, 3, 1, 23, 59, 59, tzinfo=UTC)
 

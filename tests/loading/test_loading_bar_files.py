@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symcache_core.errors import BackendUnavailableError
-from symcache_core.loading.bar_files import file_name
-from symcache_core.loading.bar_store import BarStore
+from symcache_core.loading.bars.files import file_name
+from symcache_core.loading.bars.store import BarStore
 
 ASKED = datetime(2024, 6, 1, 12, tzinfo=UTC)
 PATIENCE = 60.0
@@ -77,7 +77,7 @@ _MERGE_ONE_BY_ONE = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from symcache_core.loading.bar_store import BarStore
+from symcache_core.loading.bars.store import BarStore
 root, first, step, size = sys.argv[1:]
 bars = BarStore(Path(root), "source").read("AAPL", "1d").bars
 for at in range(int(first), len(bars), int(step)):
@@ -134,7 +134,7 @@ _KILLED_AT_EACH_STEP = """
 import os, shutil, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from symcache_core.loading.bar_store import BarStore
+from symcache_core.loading.bars.store import BarStore
 root, seen = Path(sys.argv[1]), Path(sys.argv[2])
 steps = {"open", "os.listdir", "os.mkdir", "os.rename", "os.remove", "fcntl.flock"}
 
@@ -193,7 +193,7 @@ import resource, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from symcache_core.errors import BackendUnavailableError
-from symcache_core.loading.bar_store import BarStore
+from symcache_core.loading.bars.store import BarStore
 store = BarStore(Path(sys.argv[1]), "ib")
 bars = BarStore(Path(sys.argv[1]), "source").read("AAPL", "1d").bars
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
@@ -243,7 +243,7 @@ def test_who_has_a_claim_can_merge_and_so_can_others(store, bars):
 _CLAIM = """
 import sys
 from pathlib import Path
-from symcache_core.loading.bar_store import BarStore
+from symcache_core.loading.bars.store import BarStore
 claim = BarStore(Path(sys.argv[1]), "ib").claim("AAPL", "1d")
 print(claim is not None, flush=True)
 sys.stdin.read()

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from symcache_core.errors import BackendUnavailableError, ConfigurationError, NewerSchemaError, ProviderError
-from symcache_core.loading.bar_store import BarStore
-from symcache_core.loading.bars import COLUMNS, conform, empty_bars, frame_of
+from symcache_core.loading.bars.frames import COLUMNS, conform, empty_bars, frame_of
+from symcache_core.loading.bars.store import BarStore
 
 ASKED = datetime(2024, 6, 1, 12, tzinfo=UTC)
 LATER = datetime(2024, 6, 2, 12, tzinfo=UTC)

@@ -8,8 +8,8 @@ import pytest
 
 from symcache_core import ContractInfo
 from symcache_core.errors import ConfigurationError
-from symcache_core.loading.calendars import FOREX, calendar_name, expected_bars
-from symcache_core.loading.timeframes import TIMEFRAMES, timeframe_of
+from symcache_core.loading.plan.calendars import FOREX, calendar_name, expected_bars
+from symcache_core.timeframes import TIMEFRAMES, timeframe_of
 
 LATER = datetime(2020, 1, 1, tzinfo=UTC)
 

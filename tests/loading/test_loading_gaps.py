@@ -7,7 +7,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symcache_core.loading.gaps import gaps
+from symcache_core.loading.plan.gaps import gaps
 
 WEEKDAYS = pd.date_range("2012-01-02", periods=60, freq="B", tz="UTC")
 NONE = WEEKDAYS[:0]

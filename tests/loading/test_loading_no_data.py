@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from symcache_core.loading.no_data import still_empty
-from symcache_core.loading.timeframes import timeframe_of
+from symcache_core.loading.plan.gaps import still_empty
+from symcache_core.timeframes import timeframe_of
 
 DAILY = timeframe_of("1d")
 

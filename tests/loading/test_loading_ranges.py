@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from symcache_core.errors import ConfigurationError
-from symcache_core.loading.ranges import DateRange, check_mode, resolve
+from symcache_core.loading.plan.ranges import DateRange, check_mode, resolve
 
 DAY = datetime(2013, 3, 1, tzinfo=UTC)
 NOW = datetime(2013, 3, 1, 22, tzinfo=UTC)

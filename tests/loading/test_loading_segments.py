@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symcache_core.loading.calendars import expected_bars
-from symcache_core.loading.gaps import Gap
-from symcache_core.loading.segments import segments
-from symcache_core.loading.timeframes import TIMEFRAMES, timeframe_of
+from symcache_core.loading.plan.calendars import expected_bars
+from symcache_core.loading.plan.gaps import Gap, segments
+from symcache_core.timeframes import TIMEFRAMES, timeframe_of
 
 LATER = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from symcache_core.errors import ProviderError, ProviderPacingError, ProviderUnavailableError
+from symcache_core.lookup import batching
+from symcache_core.lookup.batching import AT_ONCE, LINGER, BatchedValidation
 from symcache_core.models import ProviderAnswer, ValidationResult
-from symcache_core.providers import IbDataAdapter, batching
-from symcache_core.providers.batching import AT_ONCE, LINGER, BatchedValidation
+from symcache_core.providers import IbDataAdapter
 
 
 class Provider:

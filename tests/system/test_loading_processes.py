@@ -16,7 +16,7 @@ from host_process import HostProcess
 
 from symcache_core import SymcacheSettings, open_symbol_cache
 from symcache_core.loading import DataLoadingOrchestrator, DataManager
-from symcache_core.loading.bar_store import BarStore
+from symcache_core.loading.bars.store import BarStore
 from symcache_core.providers import IbDataAdapter
 
 CHILD = Path(__file__).with_name("loading_child.py")

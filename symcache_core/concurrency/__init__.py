@@ -1,0 +1,1 @@
+"""How a thing is done once, many at a time, or later: none of it knows a symbol."""

@@ -1,0 +1,124 @@
+"""Entries in a backend: decoded when read, merged when written, and never lost to one that cannot be understood."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+from ..errors import CorruptEntryError, NewerSchemaError
+from ..models import CachedSymbolInfo
+from ..protocols import CanBatch, CanUpdate, StorageBackend
+from . import codec
+
+_FOREVER = 253402300799.0  # the last second of the year 9999
+
+log = logging.getLogger("symcache")
+
+Merge = Callable[[CachedSymbolInfo | None], CachedSymbolInfo]
+"""Makes, of the entry that was there, the one to keep."""
+
+KeepUntil = Callable[[CachedSymbolInfo], float]
+"""Tells until when the storage has to keep an entry, in seconds since the epoch."""
+
+
+class EntryStore:
+    """The entries of one provider.
+
+    Args:
+        backend: Where they are.
+        prefix: What their keys begin with.
+    """
+
+    def __init__(self, backend: StorageBackend, prefix: str) -> None:
+        self._backend = backend
+        self._prefix = prefix
+        self._update = backend.update if isinstance(backend, CanUpdate) else self._read_and_write
+        self._lock = threading.Lock()
+
+    def read(self, key: str) -> CachedSymbolInfo | None:
+        """The entry under a key; one that cannot be understood counts as none.
+
+        Raises:
+            BackendError: The storage cannot be reached.
+        """
+        line = self._backend.read(key)
+        return None if line is None else _decoded(key, line)
+
+    def read_many(self, keys: Sequence[str]) -> dict[str, CachedSymbolInfo]:
+        """The entries under those of the keys that have one that can be understood.
+
+        Raises:
+            BackendError: The storage cannot be reached.
+        """
+        if isinstance(self._backend, CanBatch):
+            lines = dict(self._backend.read_many(keys))
+        else:
+            lines = {key: line for key in keys if (line := self._backend.read(key)) is not None}
+        entries = {key: _decoded(key, line) for key, line in lines.items()}
+        return {key: entry for key, entry in entries.items() if entry is not None}
+
+    def change(self, key: str, merge: Merge, keep_until: KeepUntil) -> CachedSymbolInfo:
+        """Put a merged entry in place of the one that was there, with nobody in between.
+
+        Between processes that holds where the backend has an atomic update. An entry of a newer schema stays as it
+        is; the bytes of one that cannot be understood are kept under a key of their own.
+
+        Raises:
+            BackendError: The storage cannot be reached.
+        """
+        made: list[CachedSymbolInfo] = []
+        spoiled: list[bytes] = []
+
+        def apply(line: bytes | None) -> tuple[bytes, float] | None:
+            made.clear()
+            spoiled.clear()
+            old = None
+            try:
+                old = None if line is None else codec.decode(key, line)
+            except NewerSchemaError:
+                made.append(merge(None))
+                return None
+            except CorruptEntryError:
+                spoiled.append(line or b"")
+            new = merge(old)
+            made.append(new)
+            return codec.encode(key, new), keep_until(new)
+
+        self._update(key, apply)
+        if spoiled:
+            self._set_aside(key, spoiled[0])
+        return made[0]
+
+    def delete(self, key: str) -> bool:
+        """Drop one entry; tells whether it was there."""
+        return self._backend.delete(key)
+
+    def keys(self) -> Iterator[str]:
+        """The key of every entry of this provider."""
+        return (key for key in self._backend.keys() if key.startswith(self._prefix))
+
+    def clear(self) -> int:
+        """Drop every entry of this provider; tells how many there were."""
+        return sum(self._backend.delete(key) for key in list(self.keys()))
+
+    def _read_and_write(self, key: str, change: Callable[[bytes | None], tuple[bytes, float] | None]) -> None:
+        with self._lock:
+            written = change(self._backend.read(key))
+            if written is not None:
+                self._backend.write(key, *written)
+
+    def _set_aside(self, key: str, line: bytes) -> None:
+        log.warning("symbol cache entry %s could not be understood; its bytes are kept under @corrupt|%s", key, key)
+        aside = json.dumps({"corrupt": base64.b64encode(line).decode()}).encode()
+        self._backend.write(f"@corrupt|{key}", aside, _FOREVER)
+
+
+def _decoded(key: str, line: bytes) -> CachedSymbolInfo | None:
+    try:
+        return codec.decode(key, line)
+    except (CorruptEntryError, NewerSchemaError) as error:
+        log.warning("symbol cache entry ignored: %s", error)
+        return None

@@ -1,0 +1,1 @@
+"""Which bars there should be, which are missing, and which requests bring them."""

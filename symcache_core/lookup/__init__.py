@@ -1,0 +1,1 @@
+"""One lookup, and many: the near cache, the storage, the provider, and the figures of it all."""

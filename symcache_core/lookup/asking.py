@@ -1,0 +1,133 @@
+"""Asks the provider for what is not known: once, however many callers, threads and processes want it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from ..concurrency.single_flight import SingleFlight, SoftTimeoutError
+from ..concurrency.threads import StorageThreads
+from ..errors import ProviderTimeoutError
+from ..models import CachedSymbolInfo
+from ..policy import Policy, answers, missing, rule_for
+from ..protocols import Clock, StorageBackend, Validate
+from ..symbols import Instrument
+from .counters import LookupCounters
+from .fleet import Fleet
+from .known import Known
+from .provider_calls import ProviderCalls
+
+Found = tuple[CachedSymbolInfo | None, bool]
+"""An entry, and whether the provider had to be asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a lookup wants to know, and whom to ask."""
+
+    symbol: str
+    instrument: Instrument
+    key: str
+    wanted: tuple[str, ...]
+    validate: Validate
+
+
+class Asking:
+    """The questions of one cache to its provider.
+
+    Args:
+        backend: Who lends the leases that make one process of many ask.
+        known: Where answers are kept.
+        find: Looks for one there.
+        calls: The calls to the provider.
+        policy: How long answers live, and how long to wait for one.
+        clock: Seconds since the epoch.
+        counters: Where refreshes are counted.
+        threads: Which wait for the storage.
+    """
+
+    def __init__(
+        self,
+        backend: StorageBackend,
+        known: Known,
+        find: Callable[[str, Instrument, str], CachedSymbolInfo | None],
+        calls: ProviderCalls,
+        policy: Policy,
+        clock: Clock,
+        counters: LookupCounters,
+        threads: StorageThreads,
+    ) -> None:
+        self.fleet = Fleet(backend, threads, lambda: known.storage.error is None)
+        self.flights: SingleFlight[Found] = SingleFlight()
+        self._known = known
+        self._find = find
+        self._calls = calls
+        self._policy = policy
+        self._clock = clock
+        self._counters = counters
+        self._threads = threads
+
+    async def ask(self, question: Question, soft_timeout: float | None) -> tuple[Found, bool]:
+        """Ask with all others who want the same; tells, too, whether this caller was the first of them.
+
+        Args:
+            question: What to ask.
+            soft_timeout: Seconds after which this caller goes away, and the call goes on.
+
+        Raises:
+            ProviderTimeoutError: The soft timeout passed.
+            Exception: What the provider raised.
+        """
+        try:
+            return await self.flights.run(question.key, partial(self._validate, question), soft_timeout=soft_timeout)
+        except SoftTimeoutError as error:
+            slow = ProviderTimeoutError(f"{question.instrument}: {error} (setting 'soft_timeout')")
+            self._calls.timed_out(slow)
+            raise slow from None
+
+    def refresh(self, question: Question) -> None:
+        """Ask in the background, unless that is under way."""
+        self.flights.start(f"{question.key}|refresh", partial(self._validate, question, anew=True))
+
+    async def _validate(self, question: Question, *, anew: bool = False) -> Found:
+        """Ask the provider when this process may, unless the answer is there by then.
+
+        Args:
+            question: What to ask.
+            anew: Whether to ask although the answer is known, as it is nearly over.
+        """
+        # A refresh that hangs must not hold up who lacks something.
+        lease = f"{question.key}|refresh" if anew else question.key
+
+        def is_enough(info: CachedSymbolInfo | None) -> bool:
+            rule = rule_for(info, question.wanted, self._clock(), self._policy)
+            return not (rule.asks if anew else rule.waits)
+
+        look = partial(self._find, question.symbol, question.instrument, question.key)
+        permit, info = await self.fleet.acquire(lease, look, is_enough, None if anew else self._policy.timeout)
+        if permit is None:
+            return info, False
+        try:
+            self._counters.tally.refreshes += anew
+            asked = question.wanted if anew else self._lacking(info, question.wanted)
+            answer = await self._calls.ask(question.key, str(question.instrument), asked, question.validate)
+            # Whoever leaves now, what the provider said is stored before the next one may ask.
+            keeping = self._threads.run(
+                self._known.keep,
+                question.symbol,
+                question.instrument,
+                question.key,
+                answer,
+                asked,
+                info,
+                partial(self.fleet.release, lease, permit),
+            )
+        except BaseException:
+            self.fleet.release(lease, permit)
+            raise
+        return await keeping, True
+
+    def _lacking(self, info: CachedSymbolInfo | None, wanted: tuple[str, ...]) -> tuple[str, ...]:
+        now = self._clock()
+        return missing(info, wanted, now) if info is not None and answers(info, (), now) else wanted

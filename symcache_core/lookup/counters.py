@@ -1,0 +1,165 @@
+"""Counts and logs what lookups do, and keeps the sums in the storage so that every process's figures add up."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+
+from pydantic import BaseModel, ValidationError
+
+from ..errors import BackendError
+from ..models import CachedSymbolInfo, Counters, Outcome
+from ..protocols import CanUpdate, Clock, StorageBackend
+
+log = logging.getLogger("symcache")
+
+FLUSH_EVERY = 60.0
+"""Seconds after which counts are added to the stored sums."""
+
+_FOREVER = 253402300799.0  # the last second of the year 9999
+
+
+_COUNTER = {
+    Outcome.HIT: "hits",
+    Outcome.PARTIAL: "partials",
+    Outcome.MISS: "misses",
+    Outcome.COALESCED: "coalesced",
+    Outcome.STALE: "stale",
+}
+
+
+class LookupCounters:
+    """What one cache has counted in this process.
+
+    ``tally`` has the running counts, one attribute for each field of :class:`~symcache_core.models.Counters`. A plain
+    ``tally.hits += 1`` suffices between threads: CPython changes threads only at calls and loops.
+
+    Args:
+        shared: The sums over every process.
+        name: What the backend is called in the log.
+    """
+
+    def __init__(self, shared: SharedCounters, name: str) -> None:
+        self.tally = SimpleNamespace(**dict.fromkeys(Counters.model_fields, 0))
+        self.fast_hits: Callable[[], int] = int
+        self._shared = shared
+        self._name = name
+
+    def answered(self, symbol: str, outcome: Outcome, info: CachedSymbolInfo, now: float) -> None:
+        """Count and log a lookup that an entry has answered."""
+        vars(self.tally)[_COUNTER[outcome]] += 1
+        if not info.validation_result.is_valid:
+            self.tally.negatives += 1
+        if log.isEnabledFor(logging.INFO):
+            age, left = now - info.cached_at, info.cached_at + info.ttl_seconds - now
+            log.info(
+                "symbol cache %s %s age=%s ttl=%s backend=%s", outcome, symbol, _span(age), _span(left), self._name
+            )
+
+    def missed(self, symbol: str) -> None:
+        """Count and log a lookup that nothing has answered."""
+        self.tally.misses += 1
+        log.info("symbol cache miss %s backend=%s", symbol, self._name)
+
+    def current(self) -> Counters:
+        """The counts so far."""
+        return Counters(**{**vars(self.tally), "hits": self.tally.hits + self.fast_hits()})
+
+    def flush(self) -> None:
+        """Add the counts to the stored sums; if that fails, the next time includes them."""
+        try:
+            self._shared.flush(self.current())
+        except BackendError as error:
+            log.warning("symbol cache counters not stored: %s", error)
+
+    def flush_if_due(self) -> None:
+        """The same, unless it was done within the last minute."""
+        if self._shared.is_due():
+            self.flush()
+
+
+class _Record(BaseModel):
+    since: float
+    counters: Counters
+
+
+class SharedCounters:
+    """The sums over every process, stored beside the entries of one provider.
+
+    Args:
+        backend: Where.
+        provider: Whose lookups are counted.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(self, backend: StorageBackend, provider: str, clock: Clock) -> None:
+        self._backend = backend
+        self._key = f"@counters|{provider}"
+        self._clock = clock
+        self._flushed = Counters()
+        self._lock = threading.Lock()
+        self._looked_at = clock()
+
+    def is_due(self) -> bool:
+        """Whether counts have waited long enough to be stored."""
+        return not 0 <= self._clock() - self._looked_at < FLUSH_EVERY  # nor if the clock was set back
+
+    def flush(self, counters: Counters) -> None:
+        """Add what has been counted since the last time to the stored sums.
+
+        Args:
+            counters: This process's counts from its start.
+
+        Raises:
+            BackendError: They could not be stored; the next flush includes them.
+        """
+        with self._lock:
+            self._add(counters)
+
+    def _add(self, counters: Counters) -> None:
+        self._looked_at = self._clock()
+        news = _difference(counters, self._flushed)
+        if not any(news.model_dump(exclude={"hit_ratio"}).values()):
+            return
+        now = self._clock()
+
+        def add(line: bytes | None) -> tuple[bytes, float]:
+            record = _parse(line) or _Record(since=now, counters=Counters())
+            total = _Record(since=record.since, counters=record.counters + news)
+            return total.model_dump_json().encode(), _FOREVER
+
+        if isinstance(self._backend, CanUpdate):
+            self._backend.update(self._key, add)
+        else:
+            self._backend.write(self._key, *add(self._backend.read(self._key)))
+        self._flushed = counters
+
+    def totals(self, counters: Counters) -> tuple[Counters, float | None]:
+        """The sums over every process, this one's newest counts included, and since when they are kept."""
+        try:
+            record = _parse(self._backend.read(self._key))
+        except BackendError as error:
+            log.warning("symbol cache counters cannot be read: %s", error)
+            record = None
+        news = _difference(counters, self._flushed)
+        return (news, None) if record is None else (record.counters + news, record.since)
+
+
+def _difference(new: Counters, old: Counters) -> Counters:
+    return Counters(**{name: getattr(new, name) - getattr(old, name) for name in Counters.model_fields})
+
+
+def _parse(line: bytes | None) -> _Record | None:
+    try:
+        return None if line is None else _Record.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)}{unit}"
+    return f"{max(0, int(seconds))}s"

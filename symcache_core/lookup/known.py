@@ -1,0 +1,189 @@
+"""What is known of a symbol without asking anyone: in this process, or in the storage."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+
+from .. import merging
+from ..entries.reliable import ReliableStore
+from ..entries.store import EntryStore, Merge
+from ..errors import InvalidSymbolError
+from ..models import CachedSymbolInfo, ProviderAnswer
+from ..policy import Policy
+from ..protocols import Clock, StorageBackend
+from ..symbols import Instrument, key_prefix
+from .near_cache import NearCache, Watch
+
+log = logging.getLogger("symcache")
+
+
+class Known:
+    """The entries of one provider: decoded in the near cache, the others in the storage behind it.
+
+    Args:
+        backend: The storage.
+        provider: Whose entries.
+        policy: How long answers live.
+        clock: Seconds since the epoch.
+        near: The near cache.
+        storage_retry: How long a failed storage is left alone, in seconds.
+    """
+
+    def __init__(
+        self,
+        backend: StorageBackend,
+        provider: str,
+        policy: Policy,
+        clock: Clock,
+        *,
+        near: NearCache,
+        storage_retry: float,
+    ) -> None:
+        self.storage = ReliableStore(EntryStore(backend, key_prefix(provider)), policy, clock, storage_retry)
+        self.near = near
+        self._watch = Watch(backend)
+        self._provider = provider
+        self._policy = policy
+        self._clock = clock
+
+    def near_hit(self, symbol: str, wanted: tuple[str, ...], now: float) -> CachedSymbolInfo | None:
+        """The entry of a symbol, if the near cache has it and it answers without a look at the storage."""
+        slot = self.near.slots.get(symbol)
+        if slot is None or not slot.version.is_current():
+            return None
+        hit = since, until, _word, _number, info = slot.hit(wanted)
+        if not since <= now < until:
+            return None
+        if info.validation_result.is_valid and not log.isEnabledFor(logging.INFO):
+            # From now on nothing but the count has to be done for it.
+            slot.hits[wanted] = hit
+        return info
+
+    def find(self, symbol: str, instrument: Instrument, key: str) -> CachedSymbolInfo | None:
+        """The entry of a symbol, over or not; looks at the storage, and never fails.
+
+        Args:
+            symbol: As the caller wrote it.
+            instrument: What it means.
+            key: Its storage key.
+        """
+        # Before the storage is read: what is written meanwhile must not make an older entry pass for the present one.
+        writes, version, now = self.near.writes, self._watch.version(), self._clock()
+        slot = self.near.slots.get(symbol)
+        if slot is not None and slot.is_trusted(now) and slot.version.generation == version.generation is not None:
+            slot.version = version  # others may have looked at the storage, and nobody has written
+            return slot.info
+        info = self.storage.find(key, self.near.last(key))
+        if info is None or self._is_overruled(instrument, info):
+            return None
+        if _stands_alone(instrument, info):
+            self.near.keep(key, symbol, info, now=now, version=version, writes=writes)
+        return info
+
+    def anything(self, instrument: Instrument, key: str) -> CachedSymbolInfo | None:
+        """The entry that would serve, as :meth:`find` has it, without taking note of it."""
+        info = self.storage.find(key, self.near.last(key))
+        return None if info is not None and self._is_overruled(instrument, info) else info
+
+    def read_ahead(self, symbols: Sequence[str]) -> None:
+        """Bring what is stored of many symbols into the near cache."""
+        if not self.near.size:
+            return
+        spellings: dict[str, str] = {}
+        for symbol in symbols:
+            if symbol not in self.near.slots:
+                with suppress(InvalidSymbolError):  # its own lookup says so
+                    spellings[Instrument.parse(symbol).key(self._provider)] = symbol
+        writes, version, now = self.near.writes, self._watch.version(), self._clock()
+        for key, info in self.storage.find_many(list(spellings)).items():
+            if info.validation_result.is_valid:
+                self.near.keep(key, spellings[key], info, now=now, version=version, writes=writes)
+
+    def keep(
+        self,
+        symbol: str,
+        instrument: Instrument,
+        key: str,
+        answer: ProviderAnswer,
+        asked: Sequence[str],
+        known: CachedSymbolInfo | None,
+        done: Callable[[], None],
+    ) -> CachedSymbolInfo:
+        """Keep an answer, merged with what is there, now or as soon as the storage can; never fails.
+
+        Args:
+            symbol: As the caller wrote it.
+            instrument: What it means.
+            key: Its storage key.
+            answer: What the provider has just said.
+            asked: The timeframes that it was asked for.
+            known: What was found before, for when the storage is out of reach.
+            done: Is called when it is stored.
+        """
+        writes, version = self.near.writes, self._watch.version()
+        try:
+            info = self.storage.keep(key, self._merging(key, answer, asked), known)
+        finally:
+            self.near.forget(key)
+            done()
+        if _stands_alone(instrument, info):
+            # Even if it is not stored, as beside an entry of a newer schema; unless someone else has written, too.
+            self.near.keep(key, symbol, info, now=self._clock(), version=version, writes=writes + 1)
+        return info
+
+    def store(self, key: str, answer: ProviderAnswer) -> CachedSymbolInfo:
+        """Keep an answer, merged with what is there, now.
+
+        Raises:
+            BackendError: The storage did not take it.
+        """
+        try:
+            return self.storage.change(key, self._merging(key, answer, ()))
+        finally:
+            self.near.forget(key)
+
+    def delete(self, key: str) -> bool:
+        """Drop an entry; tells whether it was there.
+
+        Raises:
+            BackendError: The storage did not do it.
+        """
+        try:
+            return self.storage.delete(key)
+        finally:
+            self.near.forget(key)
+
+    def clear(self) -> int:
+        """Drop every entry; tells how many there were.
+
+        Raises:
+            BackendError: The storage did not do it.
+        """
+        try:
+            return self.storage.clear()
+        finally:
+            self.near.clear()
+
+    def spellings(self) -> Iterator[str]:
+        """The canonical spelling of every symbol of which there is an entry."""
+        for key in self.storage.keys():
+            with suppress(ValueError):  # a key that someone else has put there
+                yield str(Instrument.from_key(key))
+
+    def _merging(self, key: str, answer: ProviderAnswer, asked: Sequence[str]) -> Merge:
+        now, policy = self._clock(), self._policy
+        return lambda old: merging.merge(old, answer, asked, key, now, policy)
+
+    def _is_overruled(self, instrument: Instrument, info: CachedSymbolInfo) -> bool:
+        """Whether a negative is about an alias of what has been found valid since."""
+        if _stands_alone(instrument, info):
+            return False
+        plain = self.storage.find(instrument.unqualified().key(self._provider))
+        return plain is not None and merging.overrules(plain, info, instrument)
+
+
+def _stands_alone(instrument: Instrument, info: CachedSymbolInfo) -> bool:
+    """Whether an entry is true on its own; what a qualified negative is worth depends on its plain symbol's."""
+    return info.validation_result.is_valid or not instrument.is_qualified

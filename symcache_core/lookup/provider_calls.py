@@ -1,0 +1,128 @@
+"""Calls a provider: bounded in time, counted, checked, and left alone for a while after a failure."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+from ..concurrency.breaker import Breaker
+from ..concurrency.tasks import call
+from ..errors import ProviderError, ProviderPacingError, ProviderTimeoutError, ProviderUnavailableError
+from ..models import Provenance, ProviderAnswer, ValidationResult
+from ..policy import Policy
+from ..protocols import Clock, Validate
+
+log = logging.getLogger("symcache")
+
+_OUTAGE = (ProviderUnavailableError, ProviderTimeoutError, ProviderPacingError, OSError)
+"""What concerns the provider as a whole, and not the one symbol that it was asked about.
+
+A connection refused and a timeout are an ``OSError`` where a provider does not say it in this family's words.
+"""
+
+_MOST_FAILING = 10_000
+
+
+class ProviderCalls:
+    """The calls that one cache makes.
+
+    Args:
+        provider: Whose answers are wanted.
+        policy: How long to wait for an answer, and between failures.
+        clock: Seconds since the epoch.
+        tally: Where ``provider_calls`` and ``provider_errors`` are counted.
+    """
+
+    def __init__(self, provider: str, policy: Policy, clock: Clock, tally: SimpleNamespace) -> None:
+        self._provider = provider
+        self._policy = policy
+        self._clock = clock
+        self._tally = tally
+        self._whole = Breaker(clock, policy.retry_throttle)
+        self._lock = threading.Lock()
+        self._failing: dict[str, Breaker] = {}
+
+    def trouble(self, key: str) -> tuple[Exception | None, float | None]:
+        """Why the provider failed last, about this key or as a whole, and until when it is left alone for that."""
+        breakers = [breaker for breaker in (self._whole, self._failing.get(key)) if breaker is not None]
+        errors = [breaker.error for breaker in breakers if breaker.error is not None]
+        ends = [until for breaker in breakers if (until := breaker.open_until()) is not None]
+        return next(iter(errors), None), max(ends, default=None)
+
+    def throttled(self, key: str) -> Exception | None:
+        """Why the provider is better not asked about a key by someone who can do without it.
+
+        ``None`` bids the caller ask; for as long as the provider fails, it is the only one in a while.
+        """
+        if self._whole.open_until() is not None:
+            return self._whole.error
+        failing = self._failing.get(key)
+        if failing is not None and not failing.allows():
+            return failing.error
+        return None if self._whole.allows() else self._whole.error
+
+    def timed_out(self, error: ProviderTimeoutError) -> None:
+        """Take note that a caller has not waited for an answer; throttles the provider until one comes."""
+        self._whole.failed(error)
+
+    async def ask(self, key: str, spelling: str, timeframes: Sequence[str], validate: Validate) -> ProviderAnswer:
+        """Ask the provider.
+
+        Raises:
+            ProviderTimeoutError: It did not answer in time; the call is cancelled, and not waited for.
+            Exception: What ``validate`` raised, unchanged.
+        """
+        self._tally.provider_calls += 1
+        try:
+            answer = self.checked(await self._bounded(spelling, timeframes, validate))
+        except Exception as error:
+            self._tally.provider_errors += 1
+            self._note(key, error)
+            log.info("symbol cache provider error %s: %s", spelling, error)
+            raise
+        self._whole.succeeded()
+        self._failing.pop(key, None)
+        return answer
+
+    def checked(self, answer: ValidationResult | ProviderAnswer) -> ProviderAnswer:
+        """The answer, if it is one and of this cache's provider.
+
+        Raises:
+            ProviderError: It is not.
+        """
+        if isinstance(answer, ValidationResult):
+            answer = ProviderAnswer(answer, provenance=Provenance(provider=self._provider, spelling=answer.symbol))
+        if not isinstance(answer, ProviderAnswer):
+            raise ProviderError(
+                f"the provider gave a {type(answer).__name__}; a ValidationResult or a ProviderAnswer is expected"
+            )
+        if answer.provenance.provider not in (None, self._provider):
+            raise ProviderError(
+                f"this cache holds answers of provider {self._provider!r}, and this one is of "
+                f"{answer.provenance.provider!r}: change the setting 'provider'"
+            )
+        return answer
+
+    async def _bounded(
+        self, spelling: str, timeframes: Sequence[str], validate: Validate
+    ) -> ValidationResult | ProviderAnswer:
+        asked = await call(validate(spelling, timeframes), self._policy.timeout)
+        if not asked.done():
+            limit = self._policy.timeout
+            raise ProviderTimeoutError(f"{spelling}: no answer within {limit:g} s (setting 'timeout')")
+        if asked.cancelled():
+            raise ProviderError(f"{spelling}: the provider cancelled its own call")
+        return asked.result()
+
+    def _note(self, key: str, error: Exception) -> None:
+        wait = error.retry_after if isinstance(error, ProviderError) else None
+        if isinstance(error, _OUTAGE):
+            self._whole.failed(error, wait)
+            return
+        with self._lock:
+            breaker = self._failing.setdefault(key, Breaker(self._clock, self._policy.retry_throttle))
+            if len(self._failing) > _MOST_FAILING:
+                del self._failing[next(iter(self._failing))]
+        breaker.failed(error, wait)

@@ -1,0 +1,361 @@
+"""PolicyCache where its provider is slow or its storage fails, and what it costs nobody."""
+
+import asyncio
+import logging
+
+import pytest
+
+from symcache_core.errors import BackendUnavailableError, ProviderError, ProviderTimeoutError
+from symcache_core.lookup.cache import PolicyCache
+from symcache_core.models import Outcome, ValidationResult
+from symcache_core.policy import Policy
+from symcache_core.registry import Registry
+from symcache_core.testing.symbol_cache_contract import DAY, verdict
+
+
+class FailingBackend:
+    """A memory backend whose storage can be taken away."""
+
+    def __init__(self, tmp_path):
+        self._backend = Registry().open("memory", {}, base_dir=tmp_path, data_dir=tmp_path)
+        self.error = None
+        self.reads = 0
+
+    def _use(self):
+        if self.error is not None:
+            raise self.error
+        return self._backend
+
+    def read(self, key):
+        self.reads += 1
+        return self._use().read(key)
+
+    def write(self, key, entry, keep_until):
+        self._use().write(key, entry, keep_until)
+
+    def delete(self, key):
+        return self._use().delete(key)
+
+    def keys(self):
+        return self._use().keys()
+
+    def clear(self):
+        return self._use().clear()
+
+    def close(self):
+        self._backend.close()
+
+
+@pytest.fixture
+def backend(tmp_path):
+    return FailingBackend(tmp_path)
+
+
+@pytest.fixture
+def open_cache(backend, clock):
+    caches = []
+
+    def open_cache(**changes):
+        policy = {name: changes.pop(name) for name in list(changes) if name in Policy.__dataclass_fields__}
+        settings = {"near_cache_size": 100, "near_cache_age": 5.0, **changes}
+        cache = PolicyCache(backend, name="failing", provider="ib", policy=Policy(**policy), clock=clock, **settings)
+        caches.append(cache)
+        return cache
+
+    yield open_cache
+    for cache in caches:
+        cache.close()
+
+
+def ask(cache, provider, symbol, *timeframes):
+    return asyncio.run(cache.get_or_validate(symbol, timeframes, provider.validate))
+
+
+def test_a_near_hit_does_not_touch_the_storage(open_cache, backend, clock):
+    cache = open_cache()
+    cache.store("AAPL", verdict("AAPL", "1d"))
+    cache.get("AAPL", ("1d",))
+    reads = backend.reads
+    for _ in range(100):
+        assert cache.get("AAPL", ("1d",)) is not None
+    assert backend.reads == reads
+    clock.advance(5)
+    cache.get("AAPL", ("1d",))
+    assert backend.reads == reads + 1
+
+
+def test_a_store_is_seen_at_once_under_every_spelling(open_cache):
+    cache = open_cache()
+    cache.store("BRK B", verdict("BRK B", "1d"))
+    for spelling in ("BRK.B", "brk-b"):
+        assert cache.get(spelling, ("1h",)) is None
+    cache.store("BRK/B", verdict("BRK B", "1h"))
+    for spelling in ("BRK.B", "brk-b", "BRK B"):
+        assert cache.get(spelling, ("1d", "1h")) is not None
+    cache.forget("BRK.B")
+    for spelling in ("BRK.B", "brk-b", "BRK B"):
+        assert cache.get(spelling) is None
+
+
+def test_without_storage_a_lookup_still_works(open_cache, backend, provider, clock, caplog):
+    cache = open_cache(near_cache_size=0)
+    backend.error = BackendUnavailableError("unplugged")
+    assert ask(cache, provider, "AAPL", "1d").outcome is Outcome.MISS
+    assert ask(cache, provider, "AAPL", "1d").outcome is Outcome.HIT, "what was validated meanwhile is not at hand"
+    assert (cache.get_stats().degraded, cache.get_stats().unwritten) == (True, 1)
+    assert caplog.text.count("works without its storage") == 1
+    backend.error = None
+    clock.advance(5)
+    assert ask(cache, provider, "AAPL", "1d").outcome is Outcome.HIT
+    assert (cache.get_stats().degraded, cache.get_stats().unwritten) == (False, 0)
+    assert len(provider.calls) == 1
+    assert backend.read("ib||AAPL||") is not None, "what could not be written was not written later"
+
+
+def test_a_storage_that_failed_is_left_alone_and_then_tried_by_one_lookup(open_cache, backend, provider, clock):
+    cache = open_cache(near_cache_size=0)
+    backend.error = BackendUnavailableError("unplugged")
+    ask(cache, provider, "AAPL")
+    reads = backend.reads
+    for _ in range(10):
+        ask(cache, provider, "AAPL")
+    assert backend.reads == reads
+    clock.advance(5)
+    for _ in range(10):
+        ask(cache, provider, "AAPL")
+    assert backend.reads == reads + 1
+
+
+def test_what_was_near_serves_while_the_storage_is_away(open_cache, backend, provider, clock):
+    cache = open_cache(near_cache_age=5.0)
+    ask(cache, provider, "AAPL", "1d")
+    assert ask(cache, provider, "AAPL", "1d").outcome is Outcome.HIT
+    backend.error = BackendUnavailableError("unplugged")
+    for _ in range(3):
+        clock.advance(600)
+        assert ask(cache, provider, "AAPL", "1d").outcome is Outcome.HIT
+    assert len(provider.calls) == 1
+
+
+def test_closing_writes_what_still_waits_and_says_what_it_loses(open_cache, backend, provider, caplog):
+    cache = open_cache()
+    backend.error = BackendUnavailableError("unplugged")
+    ask(cache, provider, "AAPL")
+    ask(cache, provider, "MSFT")
+    cache.close()
+    assert "loses 2 validated symbols" in caplog.text
+
+
+def test_store_says_that_the_storage_did_not_take_it(open_cache, backend):
+    cache = open_cache()
+    backend.error = BackendUnavailableError("unplugged")
+    with pytest.raises(BackendUnavailableError):
+        cache.store("AAPL", verdict("AAPL"))
+
+
+def test_an_entry_of_a_newer_schema_is_answered_by_the_provider_and_never_overwritten(
+    open_cache, backend, provider, monkeypatch, caplog
+):
+    cache = open_cache()
+    monkeypatch.setattr("symcache_core.entries.codec.SCHEMA_VERSION", 2)
+    cache.store("AAPL", verdict("AAPL", "1d"))
+    monkeypatch.undo()
+    newer = backend.read("ib||AAPL||")
+    assert cache.get("AAPL") is None
+    assert ask(cache, provider, "AAPL", "1d").result.is_valid
+    assert backend.read("ib||AAPL||") == newer
+    assert "schema 2" in caplog.text
+
+
+def test_a_provider_that_hangs_is_cut_off(open_cache, provider):
+    cache = open_cache(timeout=0.02)
+
+    async def main():
+        provider.gate = asyncio.Event()
+        with pytest.raises(ProviderTimeoutError, match=r"AAPL: no answer within 0.02 s \(setting 'timeout'\)"):
+            await cache.get_or_validate("AAPL", (), provider.validate)
+
+    asyncio.run(main())
+    assert provider.cancelled == 1
+
+
+def test_a_slow_provider_is_not_waited_for_when_a_stale_answer_is_there(open_cache, provider, clock):
+    cache = open_cache(soft_timeout=0.01)
+
+    async def main():
+        await cache.get_or_validate("AAPL", ("1d",), provider.validate)
+        clock.advance(31 * DAY)
+        provider.gate = asyncio.Event()
+        lookup = await cache.get_or_validate("AAPL", ("1d",), provider.validate)
+        assert (lookup.outcome, type(lookup.error)) == (Outcome.STALE, ProviderTimeoutError)
+        provider.gate.set()
+        await cache.aclose(drain=5)
+
+    asyncio.run(main())
+    assert provider.cancelled == 0
+
+
+def test_the_call_that_outlived_its_soft_timeout_is_stored(open_cache, provider, clock):
+    cache = open_cache(soft_timeout=0.01)
+
+    async def main():
+        await cache.get_or_validate("AAPL", ("1d",), provider.validate)
+        clock.advance(31 * DAY)
+        provider.gate = asyncio.Event()
+        await cache.get_or_validate("AAPL", ("1d",), provider.validate)
+        provider.gate.set()
+        await cache._asking.flights.drain(5)
+        assert cache.get("AAPL", ("1d",)) is not None
+
+    asyncio.run(main())
+    assert len(provider.calls) == 2
+
+
+def test_a_hit_near_the_end_of_its_life_refreshes_in_the_background(open_cache, provider, clock):
+    cache = open_cache(jitter=0.0)
+
+    async def main():
+        await cache.get_or_validate("AAPL", ("1d",), provider.validate)
+        clock.advance(28 * DAY)
+        for _ in range(3):
+            assert (await cache.get_or_validate("AAPL", ("1d",), provider.validate)).outcome is Outcome.HIT
+        await cache._asking.flights.drain(5)
+        assert len(provider.calls) == 2
+        assert (await cache.get_or_validate("AAPL", ("1d",), provider.validate)).age == 0
+        assert cache.get_stats().refreshes == 1
+
+    asyncio.run(main())
+
+
+def test_a_failed_refresh_is_tried_again_after_the_throttle(open_cache, provider, clock):
+    cache = open_cache(jitter=0.0, retry_throttle=30.0)
+
+    async def hit():
+        lookup = await cache.get_or_validate("AAPL", ("1d",), provider.validate)
+        await cache._asking.flights.drain(5)
+        assert lookup.outcome is Outcome.HIT
+
+    async def main():
+        await hit_first()
+        clock.advance(28 * DAY)
+        provider.error = ProviderError("hiccup")
+        await hit()
+        await hit()
+        assert len(provider.calls) == 2
+        clock.advance(30)
+        await hit()
+        assert len(provider.calls) == 3
+
+    async def hit_first():
+        await cache.get_or_validate("AAPL", ("1d",), provider.validate)
+
+    asyncio.run(main())
+
+
+def test_a_provider_that_cancels_its_own_call_has_failed(open_cache):
+    cache = open_cache()
+
+    async def validate(symbol, timeframes):
+        raise asyncio.CancelledError
+
+    with pytest.raises(ProviderError, match="cancelled its own call"):
+        asyncio.run(cache.get_or_validate("AAPL", (), validate))
+
+
+def test_any_failure_of_a_provider_leaves_what_is_stored(open_cache, provider, clock):
+    cache = open_cache()
+    ask(cache, provider, "AAPL", "1d")
+    clock.advance(31 * DAY)
+    provider.error = ZeroDivisionError("a bug in the provider")
+    lookup = ask(cache, provider, "AAPL", "1d")
+    assert (lookup.outcome, lookup.error) == (Outcome.STALE, provider.error)
+    with pytest.raises(ZeroDivisionError):
+        ask(cache, provider, "MSFT", "1d")
+
+
+def test_askers_of_different_timeframes_get_theirs_with_one_call_each(open_cache, provider):
+    cache = open_cache()
+
+    async def main():
+        lookups = await asyncio.gather(
+            *(cache.get_or_validate("AAPL", (timeframe,), provider.validate) for timeframe in ["1d", "1h"] * 10)
+        )
+        assert all(not lookup.missing for lookup in lookups)
+
+    asyncio.run(main())
+    assert sorted(provider.calls) == [("AAPL", ("1d",)), ("AAPL", ("1h",))]
+    assert cache.get("AAPL", ("1d", "1h")) is not None
+
+
+def test_a_timeframe_may_be_given_as_plain_text(open_cache, provider):
+    cache = open_cache()
+    asyncio.run(cache.get_or_validate("AAPL", "1d", provider.validate))
+    assert provider.calls == [("AAPL", ("1d",))]
+    assert cache.get("AAPL", "1d") is not None
+
+
+def test_a_contradicted_symbol_is_not_asked_about_again_at_each_lookup(open_cache, provider):
+    cache = open_cache()
+    cache.store("NOVA", ValidationResult(is_valid=True, symbol="NOVA", head_timestamps={"1d": None}))
+    for outcome in (Outcome.MISS, Outcome.HIT, Outcome.HIT):
+        lookup = ask(cache, provider, "NOVA", "1d", "1h")
+        assert (lookup.outcome, lookup.result.is_valid) == (outcome, True)
+    assert "1h" not in lookup.result.head_timestamps
+    assert provider.calls == [("NOVA", ("1h",))]
+
+
+def test_who_lacks_a_part_of_the_answer_waits_as_long_as_who_lacks_all(open_cache, provider):
+    cache = open_cache(soft_timeout=0.0, timeout=10.0)
+    ask(cache, provider, "AAPL", "1d")
+    assert ask(cache, provider, "AAPL", "1h").outcome is Outcome.MISS
+
+
+def test_near_entries_serve_while_the_storage_cannot_even_tell_whether_others_wrote(open_cache, backend, provider):
+    def generation():
+        backend._use()
+        return 1
+
+    type(backend).generation = staticmethod(generation)
+    try:
+        cache = open_cache()
+        ask(cache, provider, "AAPL", "1d")
+        assert cache.get("AAPL", ("1d",)) is not None
+        backend.error = BackendUnavailableError("unplugged")
+        assert cache.get("AAPL", ("1d",)) is not None
+        assert ask(cache, provider, "AAPL", "1d").outcome is Outcome.HIT
+    finally:
+        del type(backend).generation
+
+
+def test_a_storage_that_cannot_be_written_is_complained_of_once(open_cache, backend, provider, clock, caplog):
+    cache = open_cache()
+    backend.write = lambda *_: (_ for _ in ()).throw(BackendUnavailableError("full"))
+    for _ in range(3):
+        ask(cache, provider, "AAPL", "1d")
+    assert caplog.text.count("works without its storage") == 1
+    assert cache.get_stats().degraded
+    del backend.write
+    clock.advance(5)
+    ask(cache, provider, "AAPL", "1d")
+    assert not cache.get_stats().degraded
+
+
+def test_counters_that_cannot_be_stored_are_stored_later(open_cache, backend, clock, caplog):
+    cache = open_cache()
+    cache.get("AAPL")
+    clock.advance(61)
+    writes = backend.write
+    backend.write = lambda *_: (_ for _ in ()).throw(BackendUnavailableError("full"))
+    cache.get("AAPL")
+    assert "counters not stored" in caplog.text
+    backend.write = writes
+    clock.advance(61)
+    cache.get("AAPL")
+    assert b'"misses":' in backend.read("@counters|ib")
+    assert cache.get_stats().totals.misses == 3
+
+
+def test_no_lookup_is_logged_when_nobody_listens(open_cache, provider, caplog):
+    caplog.set_level(logging.WARNING, "symcache")
+    ask(open_cache(), provider, "AAPL")
+    assert caplog.records == []

@@ -1,0 +1,282 @@
+"""Whose permit it is: one at a time where the storage can lock, everyone for himself where it cannot."""
+
+import asyncio
+import threading
+
+import pytest
+
+from symcache_core.concurrency.threads import StorageThreads
+from symcache_core.errors import BackendUnavailableError
+from symcache_core.lookup.fleet import Fleet
+from symcache_core.registry import Registry
+
+KEY = "ib||AAPL||"
+TIMEOUT = 20.0
+"""Seconds; no test is to wait for their end."""
+
+
+@pytest.fixture
+def open_store(tmp_path):
+    """Opens the same store again and again: to its leases, each object is as good as a process of its own."""
+    stores = []
+
+    def open_store():
+        stores.append(Registry().open("json", {"path": tmp_path / "store.json"}, base_dir=tmp_path, data_dir=tmp_path))
+        return stores[-1]
+
+    yield open_store
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def open_fleet():
+    """Makes the callers of one more process."""
+    pools = []
+
+    def open_fleet(store, *, is_reachable=True):
+        pools.append(StorageThreads())
+        return Fleet(store, pools[-1], lambda: is_reachable)
+
+    yield open_fleet
+    for pool in pools:
+        pool.close()
+
+
+@pytest.fixture
+def is_free(open_store):
+    """Tells whether somebody else would get the lease."""
+    store = open_store()
+
+    def is_free():
+        lease = store.try_lock(KEY)
+        if lease is not None:
+            lease.release()
+        return lease is not None
+
+    return is_free
+
+
+class Slow:
+    """A store that lends its leases only when it is told to."""
+
+    def __init__(self, store):
+        self._store = store
+        self.asked, self.go, self.lent = threading.Event(), threading.Event(), threading.Event()
+
+    def try_lock(self, key):
+        self.asked.set()
+        assert self.go.wait(TIMEOUT)
+        lease = self._store.try_lock(key)
+        self.lent.set()
+        return lease
+
+
+class Broken:
+    """A store out of reach; a lease that it has lent before cannot be given back."""
+
+    def try_lock(self, key):
+        raise BackendUnavailableError("unplugged")
+
+    def release(self):
+        raise BackendUnavailableError("unplugged")
+
+
+def nothing():
+    return None
+
+
+def never(_found):
+    return False
+
+
+async def ask(fleet, *, look=nothing, is_enough=never, timeout=TIMEOUT):
+    return await asyncio.wait_for(fleet.acquire(KEY, look, is_enough, timeout), TIMEOUT)
+
+
+async def until(condition):
+    async with asyncio.timeout(TIMEOUT):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+def test_a_storage_that_cannot_lock_gives_everyone_a_permit_at_once(open_fleet):
+    async def main():
+        fleet = open_fleet(object())
+        permits = [await ask(fleet, look=lambda: "found") for _ in range(3)]
+        assert [found for _turn, found in permits] == ["found"] * 3
+        for permit, _found in permits:
+            assert permit.lease is None
+            fleet.release(KEY, permit)
+
+    asyncio.run(main())
+
+
+def test_a_turn_excludes_the_others_until_it_is_given_back(open_store, is_free, open_fleet):
+    async def main():
+        fleet = open_fleet(open_store())
+        permit, _found = await ask(fleet)
+        assert not is_free()
+        fleet.release(KEY, permit)
+        await until(is_free)
+        fleet.release(KEY, permit)
+
+    asyncio.run(main())
+    assert is_free()
+
+
+def test_who_waits_gets_the_permit_when_it_is_released(open_store, is_free, open_fleet):
+    async def main():
+        fleets = [open_fleet(open_store()) for _ in range(3)]
+        permit, _found = await ask(fleets[0])
+        waiting = [asyncio.create_task(ask(fleet)) for fleet in fleets[1:]]
+        fleets[0].release(KEY, permit)
+        while waiting:
+            done, others = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            assert len(done) == 1, "two have the permit"
+            assert not is_free()
+            fleet = next(fleet for fleet in fleets if fleet._permits)
+            fleet.release(KEY, done.pop().result()[0])
+            waiting = list(others)
+        await until(is_free)
+
+    asyncio.run(main())
+
+
+def test_who_waits_goes_home_once_the_answer_is_there(open_store, open_fleet):
+    async def main():
+        mine, theirs = open_fleet(open_store()), open_fleet(open_store())
+        permit, _found = await ask(theirs)
+        answers = iter(["", "", "an answer"])
+        assert await ask(mine, look=lambda: next(answers), is_enough=bool) == (None, "an answer")
+        theirs.release(KEY, permit)
+
+    asyncio.run(main())
+
+
+def test_who_finds_the_answer_with_the_permit_in_hand_gives_it_back(open_store, is_free, open_fleet):
+    assert asyncio.run(ask(open_fleet(open_store()), look=lambda: "an answer", is_enough=bool)) == (None, "an answer")
+    assert is_free()
+
+
+def test_who_has_no_time_left_goes_on_without_a_lease(open_store, is_free, open_fleet):
+    async def main():
+        mine, theirs = open_fleet(open_store()), open_fleet(open_store())
+        held, _found = await ask(theirs)
+        permit, _found = await ask(mine, timeout=0.0)
+        assert permit.lease is None
+        mine.release(KEY, permit)
+        assert not is_free(), "somebody else's lease was given back"
+        theirs.release(KEY, held)
+
+    asyncio.run(main())
+
+
+def test_who_does_not_want_to_wait_is_sent_away(open_store, is_free, open_fleet):
+    async def main():
+        mine, theirs = open_fleet(open_store()), open_fleet(open_store())
+        held, _found = await ask(theirs)
+        assert await ask(mine, look=lambda: "old", timeout=None) == (None, "old")
+        theirs.release(KEY, held)
+        await until(is_free)
+        permit, _found = await ask(mine, timeout=None)
+        assert permit.lease is not None
+        mine.release(KEY, permit)
+
+    asyncio.run(main())
+
+
+def test_a_turn_whose_loop_has_closed_is_taken_over(open_store, is_free, open_fleet):
+    fleet = open_fleet(open_store())
+    left, _found = asyncio.run(ask(fleet))
+    assert not is_free()
+    taken_over, _found = asyncio.run(ask(fleet, timeout=0.0))
+    assert taken_over.lease is left.lease
+    fleet.release(KEY, left)
+    assert not is_free(), "who lost its permit gave its successor's back"
+    fleet.release(KEY, taken_over)
+    asyncio.run(until(is_free))
+
+
+def test_who_is_cancelled_while_trying_leaves_no_lease_behind(open_store, is_free, open_fleet):
+    async def main():
+        trying = asyncio.create_task(ask(fleet))
+        await until(slow.asked.is_set)
+        trying.cancel()
+        await asyncio.wait({trying})
+        slow.go.set()
+        await until(slow.lent.is_set)
+        await until(is_free)
+
+    slow = Slow(open_store())
+    fleet = open_fleet(slow)
+    asyncio.run(main())
+    assert is_free()
+
+
+def test_a_loop_that_ends_while_trying_leaves_no_lease_behind(open_store, is_free, open_fleet):
+    async def main():
+        trying = asyncio.create_task(ask(fleet))
+        await until(slow.asked.is_set)
+        assert not trying.done()
+
+    slow = Slow(open_store())
+    fleet = open_fleet(slow)
+    asyncio.run(main())
+    slow.go.set()
+    asyncio.run(until(slow.lent.is_set))
+    asyncio.run(until(is_free))
+
+
+def test_who_is_cancelled_while_waiting_leaves_the_permit_to_its_holder(open_store, is_free, open_fleet):
+    async def main():
+        mine, theirs = open_fleet(open_store()), open_fleet(open_store())
+        held, _found = await ask(theirs)
+        tried = threading.Event()
+        waiting = asyncio.create_task(ask(mine, look=tried.set))
+        await until(tried.is_set)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        assert not is_free()
+        theirs.release(KEY, held)
+        await until(is_free)
+
+    asyncio.run(main())
+
+
+def test_a_look_that_fails_costs_nobody_the_turn(open_store, is_free, open_fleet):
+    def look():
+        raise LookupError("unreadable")
+
+    with pytest.raises(LookupError, match="unreadable"):
+        asyncio.run(ask(open_fleet(open_store()), look=look))
+    assert is_free()
+
+
+def test_while_the_storage_fails_everyone_is_for_himself(open_fleet):
+    async def main():
+        fleet = open_fleet(Broken())
+        permits = [await ask(fleet) for _ in range(3)]
+        assert [permit.lease for permit, _found in permits] == [None] * 3
+
+    asyncio.run(main())
+
+
+def test_while_the_storage_is_out_of_reach_it_is_not_even_asked(open_store, is_free, open_fleet):
+    async def main():
+        permit, _found = await ask(open_fleet(open_store(), is_reachable=False))
+        assert permit.lease is None
+        assert is_free()
+
+    asyncio.run(main())
+
+
+def test_a_lease_that_cannot_be_released_is_nobodys_error(open_fleet):
+    class Lending(Broken):
+        def try_lock(self, key):
+            return self
+
+    fleet = open_fleet(Lending())
+    permit, _found = asyncio.run(ask(fleet))
+    fleet.release(KEY, permit)
+    asyncio.run(until(lambda: not fleet._permits))
