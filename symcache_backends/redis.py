@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from symcache_core.errors import BackendUnavailableError, ClosedError, ConfigurationError
 from symcache_core.plugin import Backend, hookimpl
+from symcache_core.protocols import FOREVER
 
 try:
     from redis import Redis
@@ -38,9 +39,6 @@ _REFUSED = (AuthenticationError, AuthenticationWrongNumberOfArgsError, NoPermiss
 
 _BATCH = 1000
 """How many keys one command takes; a server does nothing else meanwhile."""
-
-_END_OF_TIME = 253402300799.0
-"""The last second of the year 9999; servers refuse moments much later."""
 
 # MGET takes what is no plain value, which only someone else can have put there, for nothing, as GET does not.
 _SWAP = """
@@ -354,7 +352,8 @@ def _parsed(url: SecretStr) -> dict[str, Any]:
 
 
 def _milliseconds(keep_until: float) -> int:
-    return math.ceil(max(min(keep_until, _END_OF_TIME), 0.001) * 1000)
+    # Servers refuse moments much later than that.
+    return math.ceil(max(min(keep_until, FOREVER), 0.001) * 1000)
 
 
 def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:

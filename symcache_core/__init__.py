@@ -1,7 +1,6 @@
 """symcache keeps what a data provider said about a trading symbol, so that it is asked once."""
 
 from .factory import open_symbol_cache
-from .lookup.bulk import SymbolLookup
 from .lookup.explain import Explanation
 from .models import (
     CachedSymbolInfo,
@@ -10,14 +9,16 @@ from .models import (
     Lookup,
     Outcome,
     ProviderAnswer,
+    SymbolLookup,
     ValidationResult,
 )
 from .plugin import Backend, StorePath, hookimpl
-from .protocols import ExternalDataProvider, StorageBackend, SymbolCache
+from .protocols import BulkSymbolCache, ExternalDataProvider, StorageBackend, SymbolCache
 from .settings import SymcacheSettings
 
 __all__ = [
     "Backend",
+    "BulkSymbolCache",
     "CacheStats",
     "CachedSymbolInfo",
     "ContractInfo",

@@ -24,6 +24,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class SymcacheError(Exception):
     """The root: catch this to catch everything symcache raises on purpose."""
@@ -89,7 +91,11 @@ class ProviderError(SymcacheError):
         message: What to show.
         code: The provider's own code for what happened, as it wrote it.
         retry_after: Seconds after which asking again makes sense, when the provider said so.
+
+    ``passes`` tells of a class whether what it stands for may be over in a moment, whatever was asked.
     """
+
+    passes: ClassVar[bool] = False
 
     def __init__(self, message: str, *, code: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -100,13 +106,19 @@ class ProviderError(SymcacheError):
 class ProviderUnavailableError(ProviderError):
     """The provider cannot be reached, or is itself cut off from its market."""
 
+    passes = True
+
 
 class ProviderTimeoutError(ProviderError):
     """The provider did not answer in time."""
 
+    passes = True
+
 
 class ProviderPacingError(ProviderError):
     """The provider was asked more often than it allows."""
+
+    passes = True
 
 
 class ProviderPermissionError(ProviderError):
@@ -115,3 +127,11 @@ class ProviderPermissionError(ProviderError):
 
 class LoadCancelledError(SymcacheError):
     """A load was told to stop; what it had saved stays saved."""
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether a provider's failure may be over in a moment, and so is the provider's, not that of what it was asked.
+
+    A connection refused and a timeout are an ``OSError`` where a provider does not say it in this family's words.
+    """
+    return error.passes if isinstance(error, ProviderError) else isinstance(error, OSError)

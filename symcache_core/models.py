@@ -286,6 +286,21 @@ class Lookup:
     error: Exception | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SymbolLookup:
+    """What came of one symbol of many: a lookup, or the error that kept it from one.
+
+    Args:
+        symbol: As the caller wrote it.
+        lookup: The answer.
+        error: Why there is none.
+    """
+
+    symbol: str
+    lookup: Lookup | None = None
+    error: Exception | None = None
+
+
 class Counters(_Value):
     """How many lookups ended how, and what was asked of the provider."""
 

@@ -6,11 +6,11 @@ truly offers; the core looks for them once, on the backend's class, and works wi
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from .errors import ProviderError
-from .models import CachedSymbolInfo, CacheStats, Lookup, ProviderAnswer, ValidationResult
+from .models import CachedSymbolInfo, CacheStats, Lookup, ProviderAnswer, SymbolLookup, ValidationResult
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Clock = Callable[[], float]
 """Tells the time in seconds since the epoch."""
+
+FOREVER = 253402300799.0
+"""What to give as ``keep_until`` of an entry that is never to be dropped: the last second of the year 9999."""
 
 Validate = Callable[[str, Sequence[str]], Awaitable[ValidationResult | ProviderAnswer]]
 """Asks a provider about a symbol and timeframes."""
@@ -65,6 +68,16 @@ class SymbolCache(Protocol):
 
     async def aclose(self, drain: float = 0.0) -> None:
         """Wait up to ``drain`` seconds for background work of the running loop, then close."""
+        ...
+
+
+class BulkSymbolCache(SymbolCache, Protocol):
+    """A symbol cache in which many symbols can be looked up at once."""
+
+    def get_or_validate_many(
+        self, symbols: Iterable[str], timeframes: Iterable[str], validate: Validate, *, concurrency: int
+    ) -> AsyncGenerator[SymbolLookup, None]:
+        """Give each symbol's answer, or error, as soon as it is there."""
         ...
 
 

@@ -6,7 +6,6 @@ and hurts no other; opening one backend imports no other.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,9 +19,9 @@ import pluggy
 from pydantic import ValidationError
 
 from .errors import ConfigurationError, DuplicateBackendError, SymcacheError, UnknownBackendError
+from .messages import did_you_mean, explain, unknown
 from .plugin import API_VERSION, ENTRY_POINT_GROUP, Backend, BackendHooks
 from .protocols import StorageBackend
-from .settings import explain
 
 OWN_DISTRIBUTION = "symcache"
 
@@ -99,9 +98,10 @@ class Registry:
         if broken:
             raise ConfigurationError("; ".join(f"plug-in {report.name!r}: {report.error}" for report in broken))
         names = self.names()
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UnknownBackendError(f"setting 'backend': no backend {name!r}; installed: {', '.join(names)}{hint}")
+        hint = did_you_mean(name, names)
+        raise UnknownBackendError(
+            f"setting 'backend': no backend {name!r}; installed: {', '.join(names)}" + (f"; {hint}" if hint else "")
+        )
 
     def open(self, name: str, options: Mapping[str, Any], *, base_dir: Path, data_dir: Path) -> StorageBackend:
         """Open a backend with its options.
@@ -118,10 +118,8 @@ class Registry:
         """
         backend = self.backend(name)
         known = list(backend.settings.model_fields)
-        if unknown := sorted(set(options) - set(known)):
-            near = difflib.get_close_matches(unknown[0], known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
-            raise ConfigurationError(f"unknown setting 'backends.{name}.{unknown[0]}'; {hint}")
+        if strange := sorted(set(options) - set(known)):
+            raise ConfigurationError(unknown("setting", strange[0], known, within=f"backends.{name}."))
         try:
             settings = backend.settings.model_validate(
                 dict(options), context={"base_dir": base_dir, "data_dir": data_dir}

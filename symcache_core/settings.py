@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
-from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +19,8 @@ from pydantic_settings import (
 )
 
 from .errors import ConfigurationError
+from .messages import explain
+from .policy import Policy
 
 EMBEDDED = "embedded"
 
@@ -120,6 +121,11 @@ class SymcacheSettings(BaseSettings):
             object.__setattr__(self, "provider", "replay" if self.host_service_url == EMBEDDED else "ib")
 
     @property
+    def policy(self) -> Policy:
+        """How long answers live, and how long to wait for one."""
+        return Policy(**{field.name: getattr(self, field.name) for field in fields(Policy)})
+
+    @property
     def base_dir(self) -> Path:
         """What a relative path in the settings is relative to."""
         return self._base_dir
@@ -178,23 +184,3 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"config file {path} cannot be read: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"config file {path} is not TOML: {error}") from None
-
-
-def explain(error: ValidationError, what: str, known: Sequence[str]) -> str:
-    """Say in one line a problem what is wrong with the given settings, without their values.
-
-    Args:
-        error: What pydantic found.
-        what: What one of them is called, such as "setting".
-        known: The names there are, for a suggestion.
-    """
-    lines = []
-    for problem in error.errors(include_input=False, include_context=False, include_url=False):
-        name = ".".join(map(str, problem["loc"]))
-        if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
-            lines.append(f"unknown {what} {name!r}; {hint}")
-        else:
-            lines.append(f"{what} {name!r}: {problem['msg'].removeprefix('Value error, ')}")
-    return "; ".join(lines)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from symcache_core import SymcacheSettings, open_symbol_cache
+from symcache_core import BulkSymbolCache, SymcacheSettings, open_symbol_cache
 from symcache_core.errors import SymcacheError
 from symcache_core.transfer import import_once
-
-from .service import BatchCache
 
 CACHE_FILE = "host_symbol_cache.json"
 
@@ -19,7 +17,7 @@ PREDECESSORS_FILE = "symbol_discovery_cache.json"
 log = logging.getLogger("symcache")
 
 
-def open_own_cache(folder: Path, provider: str) -> BatchCache:
+def open_own_cache(folder: Path, provider: str) -> BulkSymbolCache:
     """Open the cache, and take in what a predecessor left beside it.
 
     Args:

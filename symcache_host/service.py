@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from symcache_core import CachedSymbolInfo, Lookup, ProviderAnswer, SymbolCache, SymbolLookup
+from symcache_core import BulkSymbolCache, CachedSymbolInfo, Lookup, ProviderAnswer, SymbolLookup
 from symcache_core.errors import (
     InvalidSymbolError,
     ProviderError,
@@ -56,21 +56,6 @@ NO_BATCH_TERMS = BatchTerms()
 log = logging.getLogger("symcache")
 
 
-class BatchCache(SymbolCache, Protocol):
-    """A symbol cache in which many symbols can be looked up at once."""
-
-    def get_or_validate_many(
-        self,
-        symbols: Iterable[str],
-        timeframes: Iterable[str],
-        validate: Callable[[str, Sequence[str]], Awaitable[ProviderAnswer]],
-        *,
-        concurrency: int,
-    ) -> AsyncIterator[SymbolLookup]:
-        """Each symbol's answer, or error, as soon as it is there."""
-        ...
-
-
 class HostService:
     """One gateway, and the cache in front of it.
 
@@ -79,7 +64,7 @@ class HostService:
         cache: What it said so far; closed with the service.
     """
 
-    def __init__(self, gateway: Gateway, cache: BatchCache) -> None:
+    def __init__(self, gateway: Gateway, cache: BulkSymbolCache) -> None:
         self.requests = 0
         self._gateway = gateway
         self._cache = cache
@@ -270,9 +255,7 @@ def _kind(error: Exception) -> ErrorKind:
             return "pacing"
         case ProviderPermissionError():
             return "permission"
-        case ProviderUnavailableError() | ProviderTimeoutError():
-            return "transient"
-        case ProviderError() | InvalidSymbolError():
+        case ProviderError(passes=False) | InvalidSymbolError():
             return "permanent"
         case _:
             return "transient"

@@ -11,7 +11,8 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from symcache_core.errors import ConfigurationError
-from symcache_core.settings import Duration, explain
+from symcache_core.messages import explain
+from symcache_core.settings import Duration
 
 from .loopback import is_loopback
 

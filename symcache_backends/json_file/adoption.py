@@ -11,6 +11,7 @@ from typing import Any
 
 from symcache_core.entries import unversioned
 from symcache_core.entries.items import Item, Unreadable
+from symcache_core.protocols import FOREVER
 
 from . import records
 from .files import beside, open_private, replace
@@ -44,7 +45,7 @@ def adopt(path: Path) -> bool:
         with open(open_private(beside(path, ".quarantine"), os.O_WRONLY | os.O_APPEND), "ab") as quarantine:
             quarantine.writelines(json.dumps({each.name: table[each.name]}).encode() + b"\n" for each in rejected)
     # Such a file never forgot an entry; one that is over still bridges an outage.
-    dumped = (records.dump(records.name_of(key), members[key].line, records.FOREVER) for key in sorted(members))
+    dumped = (records.dump(records.name_of(key), members[key].line, FOREVER) for key in sorted(members))
     replace(path, records.dump_snapshot(dumped))
     log.info("%s: took over %d symbols of an unversioned cache", path, len(members))
     return True

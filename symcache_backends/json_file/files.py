@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from symcache_core.files import replacing
+
 
 def open_private(path: Path, flags: int) -> int:
     """Open a file, made with mode 0600 if it is not there; gives its descriptor."""
@@ -27,19 +29,8 @@ def replace(path: Path, pieces: Iterable[bytes], *, before: Callable[[], None] |
         pieces: Its new content.
         before: What to do when the new content is safe and the old one still in place.
     """
-    temporary = beside(path, ".tmp")
-    try:
-        with open(open_private(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
-            file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
-        if before is not None:
-            before()
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    with replacing(path, temporary=beside(path, ".tmp"), before=before) as file:
+        file.writelines(pieces)
 
 
 def lock(descriptor: int) -> None:
@@ -79,11 +70,3 @@ def in_use_elsewhere(descriptor: int) -> bool:
 def sync(descriptor: int) -> None:
     """Make what was written to a file survive a power loss."""
     getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has no fdatasync
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

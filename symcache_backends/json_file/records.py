@@ -21,12 +21,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from symcache_core.errors import CorruptEntryError
+from symcache_core.protocols import FOREVER
 
 SCHEMA_VERSION = 1
 HEADER = re.compile(rb'\{"symcache":\{"schema":(\d{1,9})\},"entries":\{')
 FOOTER = b"}}"
-
-FOREVER = 253402300799.0  # the last second of the year 9999
 
 AFTER_NAME = b':{"until":'
 """What follows a name; within one it cannot stand, because there its quote would be escaped."""

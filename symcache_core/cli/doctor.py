@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import BackendError, BackendUnavailableError, ConfigurationError, ProviderUnavailableError, SymcacheError
+from ..factory import open_backend
 from ..registry import Registry
 from ..settings import EMBEDDED, SymcacheSettings
 from .exits import Status, status_of
@@ -97,12 +98,7 @@ def _try_folder(folder: Path) -> str:
 
 def _try_backend(settings: SymcacheSettings) -> str:
     began = time.perf_counter()
-    storage = Registry(settings.plugins).open(
-        settings.backend,
-        settings.backends.get(settings.backend, {}),
-        base_dir=settings.base_dir,
-        data_dir=settings.data_dir,
-    )
+    storage = open_backend(settings)
     try:
         entry = json.dumps({"written": time.time()}).encode()
         storage.write(PROBE_KEY, entry, time.time() + 60)

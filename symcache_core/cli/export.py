@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import ConfigurationError
+from ..files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,9 +29,9 @@ def writer(path: Path) -> Write:
         raise ConfigurationError(f"option '--out': there is no folder {str(path.parent)!r}")
     match path.suffix.lower():
         case ".csv":
-            return lambda frames: _write(path, lambda part: _joined(frames).to_csv(part, index=False))
+            return lambda frames: _write(path, lambda file: _joined(frames).to_csv(file, index=False))
         case ".parquet":
-            return lambda frames: _write(path, lambda part: _joined(frames).to_parquet(part, index=False))
+            return lambda frames: _write(path, lambda file: _joined(frames).to_parquet(file, index=False))
     raise ConfigurationError(f"option '--out': {path.name!r} ends in neither .csv nor .parquet")
 
 
@@ -48,12 +48,9 @@ def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _write(path: Path, write: Callable[[Path], None]) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+def _write(path: Path, write: Callable[[BinaryIO], None]) -> None:
     try:
-        write(part)
-        part.replace(path)
+        with replacing(path) as file:
+            write(file)
     except OSError as error:
         raise ConfigurationError(f"option '--out': {path} cannot be written: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -15,6 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import ConfigurationError
+from ..files import replacing
 from ..models import REPLAY
 from ..symbols import key_prefix
 from ..transfer import (
@@ -26,7 +25,6 @@ from ..transfer import (
     copy,
     entries_in,
     open_store,
-    policy_of,
     write_line,
 )
 from .exits import Status
@@ -152,7 +150,7 @@ def _copy(
     began = time.perf_counter()
     entries = _with_progress(session, found, f"{source} to {target}", shown=True)
     try:
-        report = copy(entries, store, policy=policy_of(session.settings), now=time.time(), rehearse=rehearse)
+        report = copy(entries, store, policy=session.settings.policy, now=time.time(), rehearse=rehearse)
     except KeyboardInterrupt:
         session.output.note("interrupted: what was copied is whole, and to run this again copies the rest")
         raise
@@ -210,17 +208,8 @@ def _sink(file: Path) -> Iterator[BinaryIO]:
     if file == STDOUT:
         yield sys.stdout.buffer
         return
-    part = None
     try:
-        # Made anew, under a name that nobody can foresee and have something else wait there.
-        descriptor, part = tempfile.mkstemp(prefix=".symcache-", suffix=".part", dir=file.parent)
-        with open(descriptor, "wb") as opened:
+        with replacing(file) as opened:
             yield opened
-            opened.flush()
-            os.fsync(opened.fileno())
-        Path(part).replace(file)
     except OSError as error:
         raise ConfigurationError(f"argument 'FILE': {file} cannot be written: {error.strerror or error}") from None
-    finally:
-        if part is not None:
-            Path(part).unlink(missing_ok=True)

@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import CorruptEntryError, NewerSchemaError
 from ..models import CachedSymbolInfo
-from ..protocols import CanBatch, CanUpdate, StorageBackend
+from ..protocols import FOREVER, CanBatch, CanUpdate, StorageBackend
 from . import codec
-
-_FOREVER = 253402300799.0  # the last second of the year 9999
 
 log = logging.getLogger("symcache")
 
@@ -113,7 +111,7 @@ class EntryStore:
     def _set_aside(self, key: str, line: bytes) -> None:
         log.warning("symbol cache entry %s could not be understood; its bytes are kept under @corrupt|%s", key, key)
         aside = json.dumps({"corrupt": base64.b64encode(line).decode()}).encode()
-        self._backend.write(f"@corrupt|{key}", aside, _FOREVER)
+        self._backend.write(f"@corrupt|{key}", aside, FOREVER)
 
 
 def _decoded(key: str, line: bytes) -> CachedSymbolInfo | None:

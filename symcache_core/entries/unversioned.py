@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from ..errors import CorruptEntryError, InvalidSymbolError
 from ..merging import united
+from ..messages import explain
 from ..models import CachedSymbolInfo, ContractInfo, Part, Provenance, ValidationResult
-from ..settings import explain
 from ..symbols import ASSET_TYPES, Instrument
 from .items import Found, Item, Unreadable
 

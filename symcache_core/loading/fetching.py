@@ -10,15 +10,9 @@ import pandas as pd
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from ..concurrency.tasks import call
-from ..errors import ProviderError, ProviderPacingError, ProviderTimeoutError, ProviderUnavailableError
+from ..errors import ProviderError, may_pass
 from .bars.frames import conform, labels
 from .plan.gaps import Segment
-
-TRANSIENT = (ProviderUnavailableError, ProviderTimeoutError, ProviderPacingError, OSError)
-"""What may be over in a moment; anything else would only happen again.
-
-A connection refused and a timeout are an ``OSError`` where a provider does not say it in this family's words.
-"""
 
 LONGEST_PAUSE = 30.0
 """Seconds; a provider that asks for more time is not waited for."""
@@ -110,11 +104,11 @@ class Fetcher:
 
 def _is_of_one_segment(error: Exception) -> bool:
     """Whether another segment may fare better: the provider is there, and what came could be saved."""
-    return isinstance(error, ProviderError) and not isinstance(error, TRANSIENT)
+    return isinstance(error, ProviderError) and not may_pass(error)
 
 
 def _is_worth_another_attempt(error: BaseException) -> bool:
-    if not isinstance(error, TRANSIENT):
+    if not may_pass(error):
         return False
     pause = _asked_for(error)
     return pause is None or 0 <= pause <= LONGEST_PAUSE

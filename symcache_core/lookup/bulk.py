@@ -4,29 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 from ..concurrency.tasks import concurrently
-from ..models import Lookup
+from ..models import Lookup, SymbolLookup
 
 BATCH = 500
 """How many symbols are read from the storage at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class SymbolLookup:
-    """What came of one symbol of many: a lookup, or the error that kept it from one.
-
-    Args:
-        symbol: As the caller wrote it.
-        lookup: The answer.
-        error: Why there is none.
-    """
-
-    symbol: str
-    lookup: Lookup | None = None
-    error: Exception | None = None
 
 
 def look_up_many(

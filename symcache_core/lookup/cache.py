@@ -10,12 +10,12 @@ from .. import policy as rules
 from ..concurrency.forks import ForkGuard
 from ..concurrency.threads import StorageThreads
 from ..errors import ClosedError
-from ..models import CachedSymbolInfo, CacheStats, Lookup, Outcome, ProviderAnswer, ValidationResult
+from ..models import CachedSymbolInfo, CacheStats, Lookup, Outcome, ProviderAnswer, SymbolLookup, ValidationResult
 from ..policy import Policy, Rule
 from ..protocols import Clock, StorageBackend, Validate
 from ..symbols import Instrument
 from .asking import Asking, Question
-from .bulk import SymbolLookup, look_up_many
+from .bulk import look_up_many
 from .counters import LookupCounters, SharedCounters
 from .explain import Explanation, explain
 from .known import Known

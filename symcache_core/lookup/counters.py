@@ -11,14 +11,12 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import BackendError
 from ..models import CachedSymbolInfo, Counters, Outcome
-from ..protocols import CanUpdate, Clock, StorageBackend
+from ..protocols import FOREVER, CanUpdate, Clock, StorageBackend
 
 log = logging.getLogger("symcache")
 
 FLUSH_EVERY = 60.0
 """Seconds after which counts are added to the stored sums."""
-
-_FOREVER = 253402300799.0  # the last second of the year 9999
 
 
 _COUNTER = {
@@ -128,7 +126,7 @@ class SharedCounters:
         def add(line: bytes | None) -> tuple[bytes, float]:
             record = _parse(line) or _Record(since=now, counters=Counters())
             total = _Record(since=record.since, counters=record.counters + news)
-            return total.model_dump_json().encode(), _FOREVER
+            return total.model_dump_json().encode(), FOREVER
 
         if isinstance(self._backend, CanUpdate):
             self._backend.update(self._key, add)

@@ -9,18 +9,12 @@ from types import SimpleNamespace
 
 from ..concurrency.breaker import Breaker
 from ..concurrency.tasks import call
-from ..errors import ProviderError, ProviderPacingError, ProviderTimeoutError, ProviderUnavailableError
+from ..errors import ProviderError, ProviderTimeoutError, may_pass
 from ..models import Provenance, ProviderAnswer, ValidationResult
 from ..policy import Policy
 from ..protocols import Clock, Validate
 
 log = logging.getLogger("symcache")
-
-_OUTAGE = (ProviderUnavailableError, ProviderTimeoutError, ProviderPacingError, OSError)
-"""What concerns the provider as a whole, and not the one symbol that it was asked about.
-
-A connection refused and a timeout are an ``OSError`` where a provider does not say it in this family's words.
-"""
 
 _MOST_FAILING = 10_000
 
@@ -118,7 +112,7 @@ class ProviderCalls:
 
     def _note(self, key: str, error: Exception) -> None:
         wait = error.retry_after if isinstance(error, ProviderError) else None
-        if isinstance(error, _OUTAGE):
+        if may_pass(error):
             self._whole.failed(error, wait)
             return
         with self._lock:

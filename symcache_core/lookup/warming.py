@@ -6,13 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from ..errors import ProviderPacingError, ProviderPermissionError, ProviderTimeoutError, ProviderUnavailableError
-from ..models import Lookup, Outcome, ProviderAnswer, ValidationResult
-from ..protocols import CanValidateMany, ExternalDataProvider, Validate
+from ..errors import ProviderPacingError, ProviderPermissionError, may_pass
+from ..models import Lookup, Outcome, ProviderAnswer, SymbolLookup, ValidationResult
+from ..protocols import BulkSymbolCache, CanValidateMany, ExternalDataProvider, Validate
 from .batching import BatchedValidation
-from .bulk import SymbolLookup
 
 TOGETHER = 800
 """How many lookups are under way at a provider that takes many symbols at once."""
@@ -25,18 +23,6 @@ OUTAGE_AFTER = 20
 
 TRIES = 3
 """How often a symbol is asked about that the provider puts off."""
-
-_OUTAGE = (ProviderUnavailableError, ProviderTimeoutError, ProviderPermissionError, ProviderPacingError)
-
-
-class LooksUpMany(Protocol):
-    """A symbol cache in which many symbols can be looked up at once."""
-
-    def get_or_validate_many(
-        self, symbols: Iterable[str], timeframes: Iterable[str], validate: Validate, *, concurrency: int
-    ) -> AsyncGenerator[SymbolLookup, None]:
-        """Each symbol's answer, or error, as soon as it is there."""
-        ...
 
 
 @dataclass
@@ -93,7 +79,7 @@ class Warming:
 
     def __init__(
         self,
-        cache: LooksUpMany,
+        cache: BulkSymbolCache,
         provider: ExternalDataProvider,
         *,
         timeframes: Iterable[str] = (),
@@ -156,7 +142,7 @@ class Warming:
             error = found.error
             assert error is not None, "there is a lookup or an error"
             self.summary.failed[found.symbol] = error
-        self._in_a_row = self._in_a_row + 1 if isinstance(error, _OUTAGE) else 0
+        self._in_a_row = self._in_a_row + 1 if error is not None and _is_the_provider_s(error) else 0
         if error is not None and self._in_a_row >= OUTAGE_AFTER:
             raise error
 
@@ -201,3 +187,7 @@ def _validation(provider: ExternalDataProvider) -> Validate:
     if isinstance(provider, CanValidateMany):
         return BatchedValidation(provider).validate
     return provider.validate_and_get_metadata
+
+
+def _is_the_provider_s(error: Exception) -> bool:
+    return may_pass(error) or isinstance(error, ProviderPermissionError)

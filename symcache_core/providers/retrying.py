@@ -22,7 +22,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from ..errors import ProviderError, ProviderPacingError, ProviderUnavailableError
+from ..errors import ProviderError, ProviderTimeoutError, may_pass
 from .deadline import Deadline
 from .wire import OlderHostFailure
 
@@ -52,7 +52,7 @@ async def ask_again(ask: Callable[[], Awaitable[T]], deadline: Deadline, sleep: 
         ProviderError: What the last attempt raised.
     """
     retrying = AsyncRetrying(
-        retry=retry_if_exception(_may_pass),
+        retry=retry_if_exception(_is_worth_another_attempt),
         stop=stop_any(stop_after_attempt(ATTEMPTS), stop_before_delay(deadline.left_for_host)),
         wait=_wait,
         sleep=sleep,
@@ -61,11 +61,9 @@ async def ask_again(ask: Callable[[], Awaitable[T]], deadline: Deadline, sleep: 
     return await retrying(ask)
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_worth_another_attempt(error: BaseException) -> bool:
     """Whether another attempt may fare better; one that has timed out has used up its time."""
-    if isinstance(error, OlderHostFailure):
-        return False
-    return isinstance(error, ProviderUnavailableError | ProviderPacingError)
+    return may_pass(error) and not isinstance(error, ProviderTimeoutError | OlderHostFailure)
 
 
 def _wait(state: RetryCallState) -> float:

@@ -23,7 +23,6 @@ from ..errors import (
     ProviderUnavailableError,
 )
 from ..factory import open_symbol_cache
-from ..lookup.bulk import SymbolLookup
 from ..lookup.cache import PolicyCache
 from ..models import (
     ContractInfo,
@@ -31,6 +30,7 @@ from ..models import (
     Outcome,
     Provenance,
     ProviderAnswer,
+    SymbolLookup,
     ValidationResult,
     VerdictChange,
 )

@@ -5,7 +5,7 @@ from .copying import Fate, Outcome, Report, copy
 from .lines import write_line
 from .once import import_once
 from .sources import entries_in
-from .stores import StoredEntries, open_store, policy_of
+from .stores import StoredEntries, open_store
 
 __all__ = [
     "Fate",
@@ -19,6 +19,5 @@ __all__ = [
     "entries_in",
     "import_once",
     "open_store",
-    "policy_of",
     "write_line",
 ]

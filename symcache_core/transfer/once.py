@@ -7,12 +7,11 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from ..protocols import FOREVER
 from ..settings import SymcacheSettings
 from .copying import Fate, Report, copy
 from .sources import entries_in
-from .stores import RECORD, open_store, policy_of
-
-_FOREVER = 253402300799.0  # the last second of the year 9999
+from .stores import RECORD, open_store
 
 
 def import_once(file: Path, settings: SymcacheSettings) -> Report | None:
@@ -38,7 +37,7 @@ def import_once(file: Path, settings: SymcacheSettings) -> Report | None:
             return None
         now = time.time()
         with entries_in(file, settings) as found:
-            report = copy(found, store, policy=policy_of(settings), now=now)
+            report = copy(found, store, policy=settings.policy, now=now)
         if not report.counts[Fate.UNVERIFIED]:
-            store.write(done, json.dumps({"at": now, **report.counts}).encode(), _FOREVER)
+            store.write(done, json.dumps({"at": now, **report.counts}).encode(), FOREVER)
         return report

@@ -17,7 +17,7 @@ from ..settings import SymcacheSettings
 from .host_file import host_entries
 from .lines import are_lines, read_lines
 from .salvage import whole_part
-from .stores import StoredEntries, policy_of
+from .stores import StoredEntries
 
 STDIN = Path("-")
 
@@ -81,7 +81,7 @@ def _entries_of(text: bytes, file: Path, settings: SymcacheSettings, provider: s
         lost = [Unreadable(first, f"{file} is damaged or cut short here, and nothing of what follows is read")]
     whose = provider or unversioned.PROVIDER
     if _is_of_a_host(document):
-        return [*host_entries(document, whose, policy_of(settings)), *lost]
+        return [*host_entries(document, whose, settings.policy), *lost]
     if unversioned.is_table(document) and (document or not lost):
         return [*unversioned.entries_of(document, whose), *lost]
     raise ConfigurationError(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import fields
 from itertools import islice
 from typing import Any
 
 from ..entries.items import Found, Unreadable, understood
 from ..errors import ConfigurationError
-from ..policy import Policy
+from ..factory import open_backend
 from ..protocols import CanBatch, StorageBackend
 from ..registry import Registry
 from ..settings import SymcacheSettings
@@ -34,18 +33,9 @@ def open_store(settings: SymcacheSettings, name: str, options: Mapping[str, Any]
         ConfigurationError: The name or an option is wrong, or the backend keeps nothing beyond this process.
         BackendError: The storage cannot be opened.
     """
-    registry = Registry(settings.plugins)
-    if not registry.backend(name).persistent:
+    if not Registry(settings.plugins).backend(name).persistent:
         raise ConfigurationError(f"backend {name!r} keeps nothing beyond this process; name another one")
-    configured = settings.backends.get(name, {})
-    return registry.open(
-        name, {**configured, **(options or {})}, base_dir=settings.base_dir, data_dir=settings.data_dir
-    )
-
-
-def policy_of(settings: SymcacheSettings) -> Policy:
-    """How long answers live by these settings."""
-    return Policy(**{field.name: getattr(settings, field.name) for field in fields(Policy)})
+    return open_backend(settings, name, options)
 
 
 class StoredEntries(Collection[Found]):

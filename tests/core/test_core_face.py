@@ -17,6 +17,7 @@ from symcache_core import errors
 FACE = """
     open_symbol_cache SymcacheSettings SymbolCache StorageBackend ExternalDataProvider ValidationResult ContractInfo
     ProviderAnswer CachedSymbolInfo CacheStats Lookup Outcome Backend hookimpl StorePath SymbolLookup Explanation
+    BulkSymbolCache
 """.split()
 
 ERRORS = """

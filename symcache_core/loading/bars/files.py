@@ -13,6 +13,7 @@ from urllib.parse import quote
 from filelock import FileLock, Timeout
 
 from ...errors import BackendUnavailableError
+from ...files import replacing, sync_folder
 
 _LOCK_TIMEOUT = 30.0
 _LONGEST_NAME = 200
@@ -68,17 +69,8 @@ class BarFiles:
         """Put a file in its place in one step and return when it survives a power loss; the caller holds the lock."""
         _make_folder(path.parent)
         # One writer at a time needs one temporary file, and a killed one leaves no more than that.
-        temporary = self._beside("tmp")
-        try:
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
+        with replacing(path, temporary=self._beside("tmp")) as file:
+            file.write(content)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -138,7 +130,7 @@ def rename(path: Path, suffix: str) -> Path:
     """Move a file out of the way, to its own name and a suffix, for good; gives the new path."""
     aside = path.with_name(f"{path.name}.{suffix}")
     os.replace(path, aside)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return aside
 
 
@@ -167,12 +159,4 @@ def _make_folder(folder: Path) -> None:
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(folder.parent)

@@ -1,0 +1,45 @@
+"""Words that several errors share: what was perhaps meant, and what is wrong with some settings."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str | None:
+    """A question that proposes the nearest of the known names, if one is near.
+
+    >>> did_you_mean("memry", ["json", "memory"])
+    "did you mean 'memory'?"
+    """
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else None
+
+
+def unknown(what: str, name: str, known: Sequence[str], *, within: str = "") -> str:
+    """Say that there is no such thing, and what there is.
+
+    >>> unknown("setting", "pth", ["fsync", "path"], within="backends.json.")
+    "unknown setting 'backends.json.pth'; did you mean 'path'?"
+    """
+    return f"unknown {what} {within + name!r}; {did_you_mean(name, known) or 'known: ' + (', '.join(known) or 'none')}"
+
+
+def explain(error: ValidationError, what: str, known: Sequence[str]) -> str:
+    """Say in one line a problem what is wrong with the given settings, without their values.
+
+    Args:
+        error: What pydantic found.
+        what: What one of them is called, such as "setting".
+        known: The names there are, for a suggestion.
+    """
+    lines = []
+    for problem in error.errors(include_input=False, include_context=False, include_url=False):
+        name = ".".join(map(str, problem["loc"]))
+        if problem["type"] == "extra_forbidden":
+            lines.append(unknown(what, name, known))
+        else:
+            lines.append(f"{what} {name!r}: {problem['msg'].removeprefix('Value error, ')}")
+    return "; ".join(lines)
