@@ -26,6 +26,7 @@ from .many import SYMBOLS_AT_ONCE, Loaded, LoadedMany, load_each, load_many
 from .orchestrator import DataLoadingOrchestrator
 from .plan.ranges import DateLike, Mode
 from .report import ProgressCallback
+from .signatures import takes_arguments_of
 
 
 class DataManager:
@@ -59,17 +60,8 @@ class DataManager:
         self._lock = threading.Lock()
         self._closed = False
 
-    def load(
-        self,
-        symbol: str,
-        timeframe: str = "1d",
-        start_date: DateLike | None = None,
-        end_date: DateLike | None = None,
-        *,
-        mode: Mode = "tail",
-        cancellation_token: Cancellable | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> pd.DataFrame:
+    @takes_arguments_of(DataLoadingOrchestrator.load_with_fallback)
+    def load(self, *args: Any, **options: Any) -> pd.DataFrame:  # noqa: D417  # its arguments are those it shows
         """Load the bars of a symbol; blocks, and works inside a running event loop too.
 
         See :meth:`DataLoadingOrchestrator.load_with_fallback` for what comes back and what can go wrong.
@@ -82,29 +74,20 @@ class DataManager:
             mode: ``tail`` looks for bars after the local ones, ``backfill`` before them, ``full`` everywhere, ``local``
                 nowhere.
             cancellation_token: Anything with ``cancelled()``; ends the load within 100 ms.
-            progress: Is called when the bars at hand are known, and after each request for others, on the manager's
-                thread.
+            progress: Is called when the bars at hand are known, and after each request for others, on
+                the manager's thread.
 
         Raises:
             ClosedError: The manager is closed.
         """
-        load = self._loads(timeframe, start_date, end_date, mode, cancellation_token, progress)
-        return self._loop.run(load(symbol))
+        self._check_open()
+        return self._loop.run(self._load(*args, **options))
 
-    async def aload(
-        self,
-        symbol: str,
-        timeframe: str = "1d",
-        start_date: DateLike | None = None,
-        end_date: DateLike | None = None,
-        *,
-        mode: Mode = "tail",
-        cancellation_token: Cancellable | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> pd.DataFrame:
+    @takes_arguments_of(DataLoadingOrchestrator.load_with_fallback)
+    async def aload(self, *args: Any, **options: Any) -> pd.DataFrame:
         """Load like :meth:`load`, awaitable on any event loop; cancelling the await cancels the load."""
-        load = self._loads(timeframe, start_date, end_date, mode, cancellation_token, progress)
-        return await self._loop.arun(load(symbol))
+        self._check_open()
+        return await self._loop.arun(self._load(*args, **options))
 
     def load_many(
         self,
@@ -138,40 +121,22 @@ class DataManager:
         load = self._loads(timeframe, start_date, end_date, mode, cancellation_token, progress)
         return self._loop.run(load_many(list(symbols), load, concurrency))
 
+    @takes_arguments_of(load_many)
     async def aload_many(
-        self,
-        symbols: Iterable[str],
-        timeframe: str = "1d",
-        start_date: DateLike | None = None,
-        end_date: DateLike | None = None,
-        *,
-        mode: Mode = "tail",
-        concurrency: int = SYMBOLS_AT_ONCE,
-        cancellation_token: Cancellable | None = None,
-        progress: ProgressCallback | None = None,
+        self, symbols: Iterable[str], *args: Any, concurrency: int = SYMBOLS_AT_ONCE, **options: Any
     ) -> LoadedMany:
         """Load many like :meth:`load_many`, awaitable on any event loop; cancelling the await cancels all of it."""
-        load = self._loads(timeframe, start_date, end_date, mode, cancellation_token, progress)
-        return await self._loop.arun(load_many(list(symbols), load, concurrency))
+        return await self._loop.arun(load_many(list(symbols), self._loads(*args, **options), concurrency))
 
+    @takes_arguments_of(load_many)
     def load_each(
-        self,
-        symbols: Iterable[str],
-        timeframe: str = "1d",
-        start_date: DateLike | None = None,
-        end_date: DateLike | None = None,
-        *,
-        mode: Mode = "tail",
-        concurrency: int = SYMBOLS_AT_ONCE,
-        cancellation_token: Cancellable | None = None,
-        progress: ProgressCallback | None = None,
+        self, symbols: Iterable[str], *args: Any, concurrency: int = SYMBOLS_AT_ONCE, **options: Any
     ) -> Generator[Loaded, None, None]:
         """Load many like :meth:`load_many`, and give each as soon as it is there, for more than fit into memory.
 
         Closing the iterator cancels what is under way. The symbols are taken as they are needed, in other threads.
         """
-        load = self._loads(timeframe, start_date, end_date, mode, cancellation_token, progress)
-        return self._loop.iterate(load_each(symbols, load, concurrency))
+        return self._loop.iterate(load_each(symbols, self._loads(*args, **options), concurrency))
 
     def validate(self, symbol: str, timeframes: Sequence[str] = ()) -> Lookup:
         """Look a symbol up, asking the provider only for what the cache does not know.
@@ -246,25 +211,14 @@ class DataManager:
         if self._closed:
             raise ClosedError("this DataManager is closed")
 
-    def _loads(
-        self,
-        timeframe: str,
-        start_date: DateLike | None,
-        end_date: DateLike | None,
-        mode: Mode,
-        cancellation_token: Cancellable | None,
-        progress: ProgressCallback | None,
-    ) -> Callable[[str], Coroutine[Any, Any, pd.DataFrame]]:
+    def _loads(self, *args: Any, **options: Any) -> Callable[[str], Coroutine[Any, Any, pd.DataFrame]]:
         self._check_open()
+        return lambda symbol: self._load(symbol, *args, **options)
 
-        async def load(symbol: str) -> pd.DataFrame:
-            cache, provider = await self._parts()
-            orchestrator = DataLoadingOrchestrator(cache, provider, self._bar_store, self._now)
-            return await orchestrator.load_with_fallback(
-                symbol, timeframe, start_date, end_date, mode, cancellation_token, progress
-            )
-
-        return load
+    async def _load(self, *args: Any, **options: Any) -> pd.DataFrame:
+        cache, provider = await self._parts()
+        orchestrator = DataLoadingOrchestrator(cache, provider, self._bar_store, self._now)
+        return await orchestrator.load_with_fallback(*args, **options)
 
     async def _look_up(self, symbol: str, timeframes: Sequence[str]) -> Lookup:
         cache, provider = await self._parts()

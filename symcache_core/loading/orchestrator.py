@@ -61,7 +61,7 @@ class DataLoadingOrchestrator:
     async def load_with_fallback(
         self,
         symbol: str,
-        timeframe: str,
+        timeframe: str = "1d",
         start_date: DateLike | None = None,
         end_date: DateLike | None = None,
         mode: Mode = "tail",

@@ -1,8 +1,10 @@
 """A manager loads from anywhere, opens what it needs when it needs it, and closes what it opened."""
 
 import asyncio
+import inspect
 import itertools
 import json
+import pydoc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -233,3 +235,19 @@ def test_symbols_without_end_are_taken_as_they_are_needed(manager):
     assert {next(results).symbol for _ in range(3)} <= {"FB", "AAPL", "IBM", "MSFT", "GOOG"}
     results.close()
     assert len(taken) < 12
+
+
+@pytest.mark.parametrize("method", ["load", "aload", "load_many", "aload_many", "load_each"])
+def test_help_and_completion_know_every_argument(method):
+    signature = inspect.signature(getattr(DataManager, method))
+    names = [
+        "self",
+        "symbols" if method.endswith(("many", "each")) else "symbol",
+        "timeframe",
+        "start_date",
+        "end_date",
+    ]
+    assert list(signature.parameters)[:5] == names
+    assert set(signature.parameters) - {*names, "concurrency"} == {"mode", "cancellation_token", "progress"}
+    assert signature.parameters["mode"].default == "tail"
+    assert "timeframe" in pydoc.render_doc(getattr(DataManager, method))
