@@ -65,17 +65,22 @@ def reconcile(stored: CachedSymbolInfo | None, late: CachedSymbolInfo, now: floa
     """
     if stored is None or stored.cached_at > now + CLOCK_TOLERANCE:
         return late
+    # By the moment of the answer, not of the write: what waited may be older than what others have stored meanwhile.
     older, newer = (stored, late) if stored.cached_at <= late.cached_at else (late, stored)
     old, new = older.validation_result, newer.validation_result
     since = newer.cached_at
     if not new.is_valid:
+        # A late negative was decided without knowing the stored valid verdict, so the second opinion is still owed. A
+        # stored negative was decided with whatever was known then, and stands.
         negative = ProviderAnswer(new, confirmed=newer.confirmed, provenance=newer.provenance)
         if newer is late and _holds_against(older, negative, since, policy):
             return _doubted(older, negative, (), since, policy)
+    # The newer entry lists more changes only if it was made from the older one; else this is where the two meet.
     if len(newer.changes) <= len(older.changes):
         newer = newer.model_copy(update={"changes": _changes(older, new, newer.provenance, since)})
     if not new.is_valid or not old.is_valid:
         return newer
+    # Two of the same moment: whichever way round they come, the result has to be the same, with the earlier doubt.
     if older.cached_at == newer.cached_at:
         doubts = [info.suspect_since for info in (older, newer) if info.suspect_since is not None]
         newer = newer.model_copy(update={"suspect_since": min(doubts, default=None)})

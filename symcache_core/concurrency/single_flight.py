@@ -1,4 +1,16 @@
-"""Single flight: of all who want one thing at the same time, one fetches it; tasks, event loops and threads alike."""
+"""Single flight: of all who want one thing at the same time, one fetches it; tasks, event loops and threads alike.
+
+The cases that make it long:
+
+- *The caller that came first is cancelled.* The work must go on for the others, so it is a task of its own, and the
+  first caller waits for it like anyone else. Only when the last waiter leaves is the work cancelled.
+- *A waiter goes away on purpose* (its soft timeout has passed): the work goes on without anybody, and is never
+  cancelled for want of waiters.
+- *Waiters on other event loops.* An asyncio future belongs to one loop, so the outcome is a concurrent future, and each
+  waiter has its own loop woken.
+- *The loop that carries the work ends* (``asyncio.run`` returned, or its thread died): nobody will ever complete the
+  outcome. A waiter on another loop looks now and then whether the carrying loop still runs, and leads anew if not.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +32,18 @@ class SoftTimeoutError(TimeoutError):
 
 
 class _AbandonedError(Exception):
-    """The loop that carried a flight is gone; whoever still waits leads a new one."""
+    """The loop that carried a flight is gone, or its work was cancelled; whoever still waits leads a new one."""
 
 
 class _Flight(Generic[T]):
     def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self.loop = asyncio.get_running_loop()
         self.task = self.loop.create_task(work())
-        self.landed: Future[T] = Future()
-        self.aboard = 0
-        self.goes_on = False
+        self.outcome: Future[T] = Future()
+        self.waiters = 0
+        self.is_detached = False
 
-    def is_stranded(self) -> bool:
+    def is_orphaned(self) -> bool:
         """Whether its loop no longer carries it; one that stands still may never go on."""
         return not self.loop.is_running()
 
@@ -44,11 +56,11 @@ class SingleFlight(Generic[T]):
     loop leads anew.
 
     Args:
-        patience: Seconds after which a waiter on another loop looks whether the carrying loop still runs.
+        look_every: Seconds after which a waiter on another loop looks whether the carrying loop still runs.
     """
 
-    def __init__(self, patience: float = 0.25) -> None:
-        self._patience = patience
+    def __init__(self, look_every: float = 0.25) -> None:
+        self._look_every = look_every
         self._lock = threading.Lock()
         self._flights: dict[str, _Flight[T]] = {}
         self._closed = False
@@ -70,12 +82,12 @@ class SingleFlight(Generic[T]):
         loop = asyncio.get_running_loop()
         deadline = None if soft_timeout is None else loop.time() + soft_timeout
         while True:
-            flight, led = self._board(key, work)
+            flight, led = self._join(key, work)
             try:
-                if not await self._landed(flight, deadline):
-                    flight.goes_on = True
+                if not await self._is_done(flight, deadline):
+                    flight.is_detached = True
                     raise SoftTimeoutError(f"no outcome within {soft_timeout} s")
-                return flight.landed.result(), led
+                return flight.outcome.result(), led
             except _AbandonedError:
                 continue
             finally:
@@ -83,15 +95,15 @@ class SingleFlight(Generic[T]):
 
     def start(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> bool:
         """Begin the work on the running loop with nobody waiting; False if it is under way already."""
-        flight, led = self._board(key, work)
-        flight.goes_on = True
+        flight, led = self._join(key, work)
+        flight.is_detached = True
         self._leave(key, flight)
         return led
 
     def waiting(self) -> int:
         """How many callers wait at this moment, background work counted as one."""
         with self._lock:
-            return sum(flight.aboard + flight.goes_on for flight in self._flights.values())
+            return sum(flight.waiters + flight.is_detached for flight in self._flights.values())
 
     async def drain(self, timeout: float, *, last: bool = False) -> None:
         """Wait for the flights of the running loop, and cancel what is not done in time.
@@ -109,59 +121,62 @@ class SingleFlight(Generic[T]):
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
 
-    def _board(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[_Flight[T], bool]:
+    def _join(self, key: str, work: Callable[[], Coroutine[Any, Any, T]]) -> tuple[_Flight[T], bool]:
         with self._lock:
             if self._closed:
                 raise ClosedError("this symbol cache is closed")
             flight = self._flights.get(key)
-            led = flight is None or flight.is_stranded()
+            led = flight is None or flight.is_orphaned()
             if flight is None or led:
                 flight = self._flights[key] = _Flight(work)
-                flight.task.add_done_callback(partial(self._land, key, flight))
-            flight.aboard += 1
+                flight.task.add_done_callback(partial(self._complete, key, flight))
+            flight.waiters += 1
             return flight, led
 
     def _leave(self, key: str, flight: _Flight[T]) -> None:
         with self._lock:
-            flight.aboard -= 1
-            if flight.aboard or flight.goes_on or flight.landed.done():
+            flight.waiters -= 1
+            if flight.waiters or flight.is_detached or flight.outcome.done():
                 return
             self._forget(key, flight)
         with suppress(RuntimeError):  # its loop has closed: nothing is left to cancel
             flight.loop.call_soon_threadsafe(flight.task.cancel)
 
-    def _land(self, key: str, flight: _Flight[T], _task: asyncio.Task[T]) -> None:
+    def _complete(self, key: str, flight: _Flight[T], _task: asyncio.Task[T]) -> None:
         with self._lock:
             self._forget(key, flight)
+        # A cancelled task means that the last waiter had left, or that the loop is ending: whoever has joined since
+        # then did not want that, and begins anew.
         if flight.task.cancelled():
-            flight.landed.set_exception(_AbandonedError())
+            flight.outcome.set_exception(_AbandonedError())
         elif (error := flight.task.exception()) is not None:
-            flight.landed.set_exception(error)
+            flight.outcome.set_exception(error)
         else:
-            flight.landed.set_result(flight.task.result())
+            flight.outcome.set_result(flight.task.result())
 
     def _forget(self, key: str, flight: _Flight[T]) -> None:
+        # A flight that was orphaned may have been replaced under its key.
         if self._flights.get(key) is flight:
             del self._flights[key]
 
-    async def _landed(self, flight: _Flight[T], deadline: float | None) -> bool:
+    async def _is_done(self, flight: _Flight[T], deadline: float | None) -> bool:
         loop = asyncio.get_running_loop()
         woken = loop.create_future()
 
-        def wake(_landed: Future[T] | None = None) -> None:
+        def wake(_outcome: Future[T] | None = None) -> None:
             if not woken.done():
                 woken.set_result(None)
 
-        def wake_from_afar(_landed: Future[T]) -> None:
+        def wake_from_another_loop(_outcome: Future[T]) -> None:
             with suppress(RuntimeError):  # this waiter's loop has closed: nobody is left to wake
                 loop.call_soon_threadsafe(wake)
 
-        # A flight lands on the loop that carries it, which need not be woken for a waiter of its own.
-        flight.landed.add_done_callback(wake if flight.loop is loop else wake_from_afar)
-        while not flight.landed.done():
-            if flight.is_stranded():
+        # The outcome is there on the loop that carries the flight, which need not be woken for a waiter of its own.
+        flight.outcome.add_done_callback(wake if flight.loop is loop else wake_from_another_loop)
+        while not flight.outcome.done():
+            if flight.is_orphaned():
                 raise _AbandonedError
-            limits = [] if flight.loop is loop else [self._patience]
+            limits = [] if flight.loop is loop else [self._look_every]
             if deadline is not None:
                 limits.append(deadline - loop.time())
                 if limits[-1] <= 0:

@@ -1,4 +1,11 @@
-"""Entries that a lookup can rely on: behind a circuit breaker, and written later if they cannot be written now."""
+"""Entries that a lookup can rely on: behind a circuit breaker, and written later if they cannot be written now.
+
+Catching up, when a storage is back: what could not be written waits in memory, by key. Each successful read writes some
+of it, one thread at a time, so that no lookup pays for all of it. An entry leaves the queue only after it was written,
+and the lock is held meanwhile, so that a newer answer for the same key cannot slip in between and be lost. What the
+storage has got from others in the meantime is not overwritten but reconciled: the later answer wins, for each timeframe
+by itself.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +128,7 @@ class ReliableStore:
         """
         try:
             if key in self._unwritten:
-                self._write_late(key)
+                self._write_late(key)  # first, so that the merge sees what this process learned before
             info = self._entries.change(key, merge, self._keep_until)
         except BackendError as error:
             self._failed(self._writing, error)

@@ -65,6 +65,9 @@ class Fleet:
             The permit, to be released, and what was found with it in hand; ``None`` for a permit that is needless, or
             not to be had.
         """
+        # The core waits, not the backend: locks that block would use up a thread for each waiter until none is left for
+        # the holder's own work. Each try looks at the storage, too, as the answer of the one before may be there by
+        # now.
         loop = asyncio.get_running_loop()
         deadline, wait = loop.time() + (timeout or 0.0), FIRST_WAIT
         while True:

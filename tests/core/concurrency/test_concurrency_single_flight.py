@@ -159,7 +159,7 @@ def test_threads_with_loops_of_their_own_share_one_call():
 
 @pytest.mark.parametrize("orderly", [True, False], ids=["cancelled by asyncio.run", "stopped and closed"])
 def test_when_the_carrying_loop_ends_a_waiter_leads_anew(orderly):
-    flights, started, boarded = SingleFlight(patience=0.01), [], threading.Event()
+    flights, started, boarded = SingleFlight(look_every=0.01), [], threading.Event()
     outcome = []
 
     async def work():
