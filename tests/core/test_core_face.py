@@ -77,3 +77,18 @@ def test_every_module_can_be_imported_by_itself():
     for name in ("symcache_core.errors", "symcache_core.policy", "symcache_core.plugin"):
         assert name in names
         subprocess.run([sys.executable, "-c", code, name], check=True)
+
+
+@each_module
+def test_a_module_is_small_enough_to_be_read_at_once(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef):
+            methods = [each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+            assert len(methods) <= 25, node.name
+
+
+def test_every_folder_says_in_a_sentence_what_it_is_for():
+    for folder in {path.parent for path in MODULES}:
+        assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
