@@ -158,7 +158,7 @@ def _prolonged(part: Part | None, now: float, ends: float) -> Part:
     return known.model_copy(update={"asked_at": asked_at, "ttl_seconds": ends - asked_at})
 
 
-def _untold(part: Part | None, now: float, policy: Policy) -> Part:
+def _unanswered(part: Part | None, now: float, policy: Policy) -> Part:
     """A timeframe that was asked for and not answered, so that it is not asked for again at once."""
     stamp = part.head_timestamp if part is not None else None
     return Part(head_timestamp=stamp, asked_at=now, ttl_seconds=policy.unconfirmed_ttl)
@@ -175,7 +175,7 @@ def _valid(
         told[ANY_TIMEFRAME] = next(iter(told.values()))
     parts = dict(old.parts) if old is not None else {}
     if ANY_TIMEFRAME not in told:
-        parts |= {name: _untold(parts.get(name), now, policy) for name in asked}
+        parts |= {name: _unanswered(parts.get(name), now, policy) for name in asked}
     for name, stamp in told.items():
         life = ttl if stamp is not None else min(ttl, policy.negative_ttl_max)
         parts[name] = Part(head_timestamp=stamp, asked_at=now, ttl_seconds=life)

@@ -86,7 +86,7 @@ def import_(session: Session, file: Source, provider: Whose = None, dry_run: Dry
         entries_in(file, settings, provider=provider) as found,
         closing(open_store(settings, settings.backend)) as store,
     ):
-        _copy(session, found, store, source=str(file), target=settings.backend, rehearse=dry_run)
+        _copy(session, found, store, source=str(file), target=settings.backend, dry_run=dry_run)
 
 
 def export(session: Session, file: Target = STDOUT, provider: Only = None) -> None:
@@ -141,23 +141,23 @@ def migrate(
             opened.enter_context(closing(open_store(settings, name, options)))
             for name, options in ((source, from_options), (target, to_options))
         ]
-        _copy(session, StoredEntries(stores[0]), stores[1], source=source, target=target, rehearse=dry_run)
+        _copy(session, StoredEntries(stores[0]), stores[1], source=source, target=target, dry_run=dry_run)
 
 
 def _copy(
-    session: Session, found: Collection[Found], store: StorageBackend, *, source: str, target: str, rehearse: bool
+    session: Session, found: Collection[Found], store: StorageBackend, *, source: str, target: str, dry_run: bool
 ) -> None:
     began = time.perf_counter()
     entries = _with_progress(session, found, f"{source} to {target}", shown=True)
     try:
-        report = copy(entries, store, policy=session.settings.policy, now=time.time(), rehearse=rehearse)
+        report = copy(entries, store, policy=session.settings.policy, now=time.time(), dry_run=dry_run)
     except KeyboardInterrupt:
         session.output.note("interrupted: what was copied is whole, and to run this again copies the rest")
         raise
     seconds = round(time.perf_counter() - began, 3)
     for problem in report.problems:
         _warn(session, problem.name, problem.why, worst=problem.fate is Fate.UNVERIFIED)
-    about = {"from": source, "to": target, "dry_run": rehearse, "entries": len(found)}
+    about = {"from": source, "to": target, "dry_run": dry_run, "entries": len(found)}
     session.output.show_one(
         {**about, **_record(report), "seconds": seconds}, {**about, **dict(_figures(report)), "seconds": seconds}
     )

@@ -27,7 +27,7 @@ _BACK_OFF = wait_random_exponential(multiplier=0.5, max=10)
 
 Fetch = Callable[[datetime, datetime], Awaitable[pd.DataFrame]]
 Save = Callable[[pd.DataFrame, pd.DatetimeIndex], None]
-Tell = Callable[[int, int, str], object]
+OnStep = Callable[[int, int, str], object]
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -38,15 +38,15 @@ class Fetcher:
         timeframe: The name of the bars' length.
         fetch: Asks the provider for the bars between two moments (UTC), both included.
         save: Keeps bars, and the stamps of those that the provider does not have; called in a thread.
-        tell: Takes note of each step, of how many, and what it was.
+        on_step: Takes note of each step, of how many, and what it was.
         sleep: Waits for so many seconds before another attempt.
     """
 
-    def __init__(self, timeframe: str, fetch: Fetch, save: Save, tell: Tell, sleep: Sleep) -> None:
+    def __init__(self, timeframe: str, fetch: Fetch, save: Save, on_step: OnStep, sleep: Sleep) -> None:
         self._timeframe = timeframe
         self._fetch = fetch
         self._save = save
-        self._tell = tell
+        self._on_step = on_step
         self._sleep = sleep
         self.fetched = 0
         self.requests = 0
@@ -69,7 +69,7 @@ class Fetcher:
                     await asyncio.to_thread(self._save, bars, segment.stamps.difference(given))
                     self.fetched += len(bars)
                     what = f"{len(bars)} bars from {segment.start:%F} to {segment.end:%F}"
-                    self._tell(next(done), len(requests), what)
+                    self._on_step(next(done), len(requests), what)
                 except Exception as error:  # noqa: BLE001  # the first one goes out below
                     errors.append(error)
                 if not all(map(_is_of_one_segment, errors)):

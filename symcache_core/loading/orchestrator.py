@@ -19,7 +19,7 @@ from ..symbols import Instrument
 from .bars.files import Claim
 from .bars.store import BarStore, LocalBars
 from .cancellation import Cancellable, run_cancellable
-from .fetching import Fetcher, Sleep, Tell
+from .fetching import Fetcher, OnStep, Sleep
 from .plan.planning import Plan, Request, plan, request_for
 from .plan.ranges import DateLike, DateRange, Mode
 from .report import LoadReport, Progress, ProgressCallback
@@ -95,10 +95,10 @@ class DataLoadingOrchestrator:
         """
         request = request_for(symbol, timeframe, start_date, end_date, mode)
         return await run_cancellable(
-            self._load(symbol, request, _teller(symbol, timeframe, progress)), cancellation_token
+            self._load(symbol, request, _on_step(symbol, timeframe, progress)), cancellation_token
         )
 
-    async def _load(self, spelling: str, request: Request, tell: Tell) -> pd.DataFrame:
+    async def _load(self, spelling: str, request: Request, on_step: OnStep) -> pd.DataFrame:
         began = time.perf_counter()
         lookup = await self._look_up(spelling, request)
         verdict = await self._remembered(spelling) if lookup is None else lookup.result
@@ -108,11 +108,11 @@ class DataLoadingOrchestrator:
                 f"{request.instrument}: the provider does not say when its {request.timeframe.name} bars begin; "
                 "give start_date"
             )
-        fetcher = self._fetcher(request, verdict, tell)
+        fetcher = self._fetcher(request, verdict, on_step)
         if todo.requests:
-            local, todo = await self._fill(request, verdict, todo, fetcher, tell)
+            local, todo = await self._fill(request, verdict, todo, fetcher, on_step)
         if not fetcher.requests:
-            tell(0, 0, f"{len(local.bars)} bars at hand")
+            on_step(0, 0, f"{len(local.bars)} bars at hand")
         report = replace(
             self._report(request, lookup, todo, local),
             fetched=fetcher.fetched,
@@ -141,7 +141,7 @@ class DataLoadingOrchestrator:
         return local, plan(request, verdict, local, self._now())
 
     async def _fill(
-        self, request: Request, verdict: ValidationResult | None, todo: Plan, fetcher: Fetcher, tell: Tell
+        self, request: Request, verdict: ValidationResult | None, todo: Plan, fetcher: Fetcher, on_step: OnStep
     ) -> tuple[LocalBars, Plan]:
         """Fetch what is missing; while someone else is fetching, wait for what that one brings."""
         wait = FIRST_WAIT
@@ -149,12 +149,12 @@ class DataLoadingOrchestrator:
             async with self._claimed(request) as is_mine:
                 local, todo = await asyncio.to_thread(self._look, request, verdict)
                 if is_mine and todo.requests:
-                    tell(0, len(todo.requests), f"{len(local.bars)} bars at hand")
+                    on_step(0, len(todo.requests), f"{len(local.bars)} bars at hand")
                     await fetcher.run(todo.requests)
                     local, _ = await asyncio.to_thread(self._look, request, verdict)
                 if is_mine or not todo.requests:
                     return local, todo
-            tell(0, len(todo.requests), "waiting for someone else who is fetching these bars")
+            on_step(0, len(todo.requests), "waiting for someone else who is fetching these bars")
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
 
@@ -173,7 +173,7 @@ class DataLoadingOrchestrator:
             if claim is not None:
                 claim.release()
 
-    def _fetcher(self, request: Request, verdict: ValidationResult | None, tell: Tell) -> Fetcher:
+    def _fetcher(self, request: Request, verdict: ValidationResult | None, on_step: OnStep) -> Fetcher:
         symbol, timeframe = str(request.instrument), request.timeframe.name
         contract = None if verdict is None else verdict.contract_info
         asset_type = (contract.asset_type if contract is not None else "") or None
@@ -184,7 +184,7 @@ class DataLoadingOrchestrator:
         def save(bars: pd.DataFrame, absent: pd.DatetimeIndex) -> None:
             self._bar_store.merge(symbol, timeframe, bars, empty=absent, asked=self._now())
 
-        return Fetcher(timeframe, fetch, save, tell, self._sleep)
+        return Fetcher(timeframe, fetch, save, on_step, self._sleep)
 
     def _report(self, request: Request, lookup: Lookup | None, todo: Plan, local: LocalBars) -> LoadReport:
         if todo.clamped_to is not None:
@@ -219,7 +219,7 @@ def _lacking(todo: Plan, local: LocalBars) -> tuple[int, int]:
     return int(absent.sum()), int((~present & ~absent).sum())
 
 
-def _teller(symbol: str, timeframe: str, progress: ProgressCallback | None) -> Tell:
+def _on_step(symbol: str, timeframe: str, progress: ProgressCallback | None) -> OnStep:
     if progress is None:
         return lambda _step, _of, _what: None
     return lambda step, of, what: progress(Progress(symbol, timeframe, step, of, what))

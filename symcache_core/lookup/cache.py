@@ -86,7 +86,7 @@ class PolicyCache:
         self._check_open()
         instrument = Instrument.parse(symbol)
         key = instrument.key(self._provider)
-        error, throttled_until = self._calls.trouble(key)
+        error, throttled_until = self._calls.last_failure(key)
         return explain(
             self._known.anything(instrument, key),
             _names(timeframes),

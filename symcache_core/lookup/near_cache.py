@@ -96,10 +96,10 @@ class Get(Protocol):
         ...
 
 
-Otherwise = Callable[[str, Iterable[str]], CachedSymbolInfo | None]
+Fallback = Callable[[str, Iterable[str]], CachedSymbolInfo | None]
 
 
-def fast_get(near: NearCache, clock: Clock, otherwise: Otherwise) -> tuple[Get, Callable[[], int]]:
+def fast_get(near: NearCache, clock: Clock, fallback: Fallback) -> tuple[Get, Callable[[], int]]:
     """Make the function that answers hot lookups.
 
     A closure, because a method finds what it needs slower by a fifth.
@@ -107,7 +107,7 @@ def fast_get(near: NearCache, clock: Clock, otherwise: Otherwise) -> tuple[Get, 
     Args:
         near: Where the hits are.
         clock: Seconds since the epoch.
-        otherwise: What to ask when no hit is remembered, or it is over.
+        fallback: What to ask when no hit is remembered, or it is over.
 
     Returns:
         The function, and another that tells how many lookups it has answered by itself.
@@ -125,11 +125,11 @@ def fast_get(near: NearCache, clock: Clock, otherwise: Otherwise) -> tuple[Get, 
         try:
             since, until, word, number, info = hits[symbol][timeframes]
         except (KeyError, TypeError):  # not there, or no tuple
-            return otherwise(symbol, timeframes)
+            return fallback(symbol, timeframes)
         if since <= clock() < until and (word is None or word[0] == number):
             answered += 1
             return info
-        return otherwise(symbol, timeframes)
+        return fallback(symbol, timeframes)
 
     return get, lambda: answered
 

@@ -16,7 +16,7 @@ from ..protocols import Clock, Validate
 
 log = logging.getLogger("symcache")
 
-_MOST_FAILING = 10_000
+_MOST_KEYS = 10_000
 
 
 class ProviderCalls:
@@ -34,13 +34,13 @@ class ProviderCalls:
         self._policy = policy
         self._clock = clock
         self._tally = tally
-        self._whole = Breaker(clock, policy.retry_throttle)
+        self._overall = Breaker(clock, policy.retry_throttle)
         self._lock = threading.Lock()
-        self._failing: dict[str, Breaker] = {}
+        self._by_key: dict[str, Breaker] = {}
 
-    def trouble(self, key: str) -> tuple[Exception | None, float | None]:
+    def last_failure(self, key: str) -> tuple[Exception | None, float | None]:
         """Why the provider failed last, about this key or as a whole, and until when it is left alone for that."""
-        breakers = [breaker for breaker in (self._whole, self._failing.get(key)) if breaker is not None]
+        breakers = [breaker for breaker in (self._overall, self._by_key.get(key)) if breaker is not None]
         errors = [breaker.error for breaker in breakers if breaker.error is not None]
         ends = [until for breaker in breakers if (until := breaker.open_until()) is not None]
         return next(iter(errors), None), max(ends, default=None)
@@ -50,16 +50,16 @@ class ProviderCalls:
 
         ``None`` bids the caller ask; for as long as the provider fails, it is the only one in a while.
         """
-        if self._whole.open_until() is not None:
-            return self._whole.error
-        failing = self._failing.get(key)
+        if self._overall.open_until() is not None:
+            return self._overall.error
+        failing = self._by_key.get(key)
         if failing is not None and not failing.allows():
             return failing.error
-        return None if self._whole.allows() else self._whole.error
+        return None if self._overall.allows() else self._overall.error
 
     def timed_out(self, error: ProviderTimeoutError) -> None:
         """Take note that a caller has not waited for an answer; throttles the provider until one comes."""
-        self._whole.failed(error)
+        self._overall.failed(error)
 
     async def ask(self, key: str, spelling: str, timeframes: Sequence[str], validate: Validate) -> ProviderAnswer:
         """Ask the provider.
@@ -76,8 +76,8 @@ class ProviderCalls:
             self._note(key, error)
             log.info("symbol cache provider error %s: %s", spelling, error)
             raise
-        self._whole.succeeded()
-        self._failing.pop(key, None)
+        self._overall.succeeded()
+        self._by_key.pop(key, None)
         return answer
 
     def checked(self, answer: ValidationResult | ProviderAnswer) -> ProviderAnswer:
@@ -113,10 +113,10 @@ class ProviderCalls:
     def _note(self, key: str, error: Exception) -> None:
         wait = error.retry_after if isinstance(error, ProviderError) else None
         if may_pass(error):
-            self._whole.failed(error, wait)
+            self._overall.failed(error, wait)
             return
         with self._lock:
-            breaker = self._failing.setdefault(key, Breaker(self._clock, self._policy.retry_throttle))
-            if len(self._failing) > _MOST_FAILING:
-                del self._failing[next(iter(self._failing))]
+            breaker = self._by_key.setdefault(key, Breaker(self._clock, self._policy.retry_throttle))
+            if len(self._by_key) > _MOST_KEYS:
+                del self._by_key[next(iter(self._by_key))]
         breaker.failed(error, wait)

@@ -83,9 +83,7 @@ class Report:
         self.add(replace(outcome, fate=Fate.UNVERIFIED, why=why))
 
 
-def copy(
-    found: Iterable[Found], store: StorageBackend, *, policy: Policy, now: float, rehearse: bool = False
-) -> Report:
+def copy(found: Iterable[Found], store: StorageBackend, *, policy: Policy, now: float, dry_run: bool = False) -> Report:
     """Put entries into a store, then read back what was put there.
 
     Args:
@@ -93,12 +91,12 @@ def copy(
         store: Where.
         policy: By which an entry is over and serves nothing any more; such ones are counted and left out.
         now: Seconds since the epoch.
-        rehearse: Write nothing, and report what would become of each.
+        dry_run: Write nothing, and report what would become of each.
 
     Raises:
         BackendError: A store failed; what was copied until then is there.
     """
-    copier, report = _Copier(store, policy, now, rehearse=rehearse), Report()
+    copier, report = _Copier(store, policy, now, dry_run=dry_run), Report()
     for each in found:
         outcome = copier.put(each)
         log.debug("%s: %s", outcome.name, outcome.fate)
@@ -109,11 +107,11 @@ def copy(
 
 
 class _Copier:
-    def __init__(self, store: StorageBackend, policy: Policy, now: float, *, rehearse: bool) -> None:
+    def __init__(self, store: StorageBackend, policy: Policy, now: float, *, dry_run: bool) -> None:
         self._store = store
         self._policy = policy
         self._now = now
-        self._rehearse = rehearse
+        self._dry_run = dry_run
         self._planned: dict[str, bytes] = {}
         self._written: dict[str, tuple[bytes, Outcome]] = {}
 
@@ -126,7 +124,7 @@ class _Copier:
             return Outcome(found.key, Fate.EXPIRED, is_negative=is_negative)
         fate, line = self._put(found)
         outcome = Outcome(found.key, fate, is_negative=is_negative)
-        if fate in _PUT and not self._rehearse:
+        if fate in _PUT and not self._dry_run:
             self._written[found.key] = _digest(line), outcome
         return outcome
 
@@ -153,12 +151,12 @@ class _Copier:
                 settled, spoiled = self._settled(item, there), False
             except CorruptEntryError:
                 settled, spoiled = (Fate.COPIED, item), True
-            if settled[0] not in _PUT or (spoiled and not self._rehearse):
+            if settled[0] not in _PUT or (spoiled and not self._dry_run):
                 return None
             return self._dated(settled[1])
 
         self._update(item.key, change)
-        if spoiled and not self._rehearse:
+        if spoiled and not self._dry_run:
             self._replace_spoiled(item)
         fate, kept = settled
         return fate, kept.line
@@ -209,7 +207,7 @@ class _Copier:
         return -math.inf if info.cached_at > self._now + CLOCK_TOLERANCE else info.cached_at
 
     def _update(self, key: str, change: Change) -> None:
-        if self._rehearse:
+        if self._dry_run:
             changed = change(self._planned.get(key) or self._store.read(key))
             if changed is not None:
                 self._planned[key] = changed[0]

@@ -56,7 +56,7 @@ def test_an_answer_is_counted_and_comes_with_what_is_known_of_its_origin(calls, 
     assert (answer.result, answer.confirmed) == (verdict("AAPL", "1d"), True)
     assert answer.provenance == Provenance(provider="ib", spelling="AAPL")
     assert (tally.provider_calls, tally.provider_errors) == (1, 0)
-    assert calls.trouble("AAPL") == NONE
+    assert calls.last_failure("AAPL") == NONE
 
 
 @pytest.mark.parametrize("kind", OUTAGES)
@@ -66,9 +66,9 @@ def test_an_outage_spares_the_provider_about_every_symbol(calls, provider, clock
     assert (tally.provider_calls, tally.provider_errors) == (1, 1)
     for key in ("AAPL", "MSFT"):
         assert calls.throttled(key) is error
-        assert calls.trouble(key) == (error, clock() + 30)
+        assert calls.last_failure(key) == (error, clock() + 30)
     clock.advance(30)
-    assert calls.trouble("AAPL") == (error, None), "it is no longer spared, and nothing better is known"
+    assert calls.last_failure("AAPL") == (error, None), "it is no longer spared, and nothing better is known"
     assert calls.throttled("MSFT") is None, "after the throttle one may ask"
     assert calls.throttled("AAPL") is error, "and only one"
 
@@ -77,8 +77,8 @@ def test_an_outage_spares_the_provider_about_every_symbol(calls, provider, clock
 def test_an_error_about_one_symbol_spares_only_that_one(calls, provider, clock, kind):
     error = kind("no verdict")
     fail(calls, provider, error)
-    assert (calls.throttled("AAPL"), calls.trouble("AAPL")) == (error, (error, clock() + 30))
-    assert (calls.throttled("MSFT"), calls.trouble("MSFT")) == (None, NONE)
+    assert (calls.throttled("AAPL"), calls.last_failure("AAPL")) == (error, (error, clock() + 30))
+    assert (calls.throttled("MSFT"), calls.last_failure("MSFT")) == (None, NONE)
     clock.advance(30)
     assert calls.throttled("AAPL") is None
 
@@ -116,7 +116,7 @@ def test_a_provider_that_says_when_to_come_back_is_not_asked_before(calls, provi
 def test_an_answer_about_any_symbol_ends_an_outage(calls, provider):
     fail(calls, provider, ProviderUnavailableError("down"))
     ask(calls, provider, "MSFT")
-    assert (calls.throttled("AAPL"), calls.trouble("AAPL")) == (None, NONE)
+    assert (calls.throttled("AAPL"), calls.last_failure("AAPL")) == (None, NONE)
 
 
 def test_an_answer_about_another_symbol_says_nothing_about_the_one_that_failed(calls, provider):
@@ -129,10 +129,10 @@ def test_an_answer_about_another_symbol_says_nothing_about_the_one_that_failed(c
 
 
 def test_symbols_that_fail_are_remembered_up_to_a_limit(calls, provider, monkeypatch):
-    monkeypatch.setattr(provider_calls, "_MOST_FAILING", 2)
+    monkeypatch.setattr(provider_calls, "_MOST_KEYS", 2)
     for key in ("A", "B", "C"):
         fail(calls, provider, ProviderError(key), key)
-    assert [calls.trouble(key) != NONE for key in ("A", "B", "C")] == [False, True, True]
+    assert [calls.last_failure(key) != NONE for key in ("A", "B", "C")] == [False, True, True]
 
 
 def test_a_call_that_hangs_is_cut_and_counts_as_an_outage(open_calls, provider, tally):
@@ -188,7 +188,7 @@ def test_a_cancelled_caller_cancels_its_call_and_nobody_takes_that_for_an_outage
     asyncio.run(main())
     assert provider.cancelled == 1
     assert tally.provider_errors == 0
-    assert (calls.throttled("AAPL"), calls.trouble("AAPL")) == (None, NONE)
+    assert (calls.throttled("AAPL"), calls.last_failure("AAPL")) == (None, NONE)
 
 
 def test_a_provider_that_cancels_itself_has_failed_about_that_symbol(calls):

@@ -171,7 +171,7 @@ def test_what_is_damaged_there_is_replaced_and_its_bytes_are_kept(store):
     incoming = item("AAPL")
     damaged = incoming.line.replace(b"true", b"null")
     store.write(incoming.key, damaged, NOW + DAY)
-    assert run([incoming], store, rehearse=True).counts == {Fate.COPIED: 1}
+    assert run([incoming], store, dry_run=True).counts == {Fate.COPIED: 1}
     assert store.read(incoming.key) == damaged
     assert run([incoming], store).counts == {Fate.COPIED: 1}
     assert store.read(incoming.key) == incoming.line
@@ -198,7 +198,7 @@ def test_of_two_valid_entries_the_newer_one_gets_the_timeframes_that_only_the_ol
         for name, age in zip((there, comes), ages, strict=True)
     )
     put(store, old)
-    assert run([new], store, rehearse=True).counts == {Fate.MERGED: 1}
+    assert run([new], store, dry_run=True).counts == {Fate.MERGED: 1}
     assert store.read(old.key) == old.line
     assert run([new], store).counts == {Fate.MERGED: 1}
     both, newer = codec.decode(old.key, store.read(old.key)), max(old.info, new.info, key=lambda info: info.cached_at)
@@ -220,7 +220,7 @@ def test_a_rehearsal_tells_the_same_and_writes_nothing(open_backend, store):
         item("GONE", age=40 * DAY),
         Unreadable("BROKEN", "torn"),
     ]
-    rehearsed = run(found, store, rehearse=True)
+    rehearsed = run(found, store, dry_run=True)
     assert content(store) == before
     assert rehearsed == run(found, store)
     assert rehearsed.counts == Counter("copied copied kept unchanged expired unreadable".split())
