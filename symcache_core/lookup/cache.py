@@ -88,7 +88,7 @@ class PolicyCache:
         key = instrument.key(self._provider)
         error, throttled_until = self._calls.last_failure(key)
         return explain(
-            self._known.anything(instrument, key),
+            self._known.stored(instrument, key),
             _names(timeframes),
             self._clock(),
             self._policy,

@@ -75,15 +75,13 @@ class Known:
         if slot is not None and slot.is_trusted(now) and slot.version.generation == version.generation is not None:
             slot.version = version  # others may have looked at the storage, and nobody has written
             return slot.info
-        info = self.storage.find(key, self.near.last(key))
-        if info is None or self._is_overruled(instrument, info):
-            return None
-        if _stands_alone(instrument, info):
+        info = self.stored(instrument, key)
+        if info is not None and _stands_alone(instrument, info):
             self.near.keep(key, symbol, info, now=now, version=version, writes=writes)
         return info
 
-    def anything(self, instrument: Instrument, key: str) -> CachedSymbolInfo | None:
-        """The entry that would serve, as :meth:`find` has it, without taking note of it."""
+    def stored(self, instrument: Instrument, key: str) -> CachedSymbolInfo | None:
+        """The entry in the storage, or while that is out of reach the last one seen; never fails."""
         info = self.storage.find(key, self.near.last(key))
         return None if info is not None and self._is_overruled(instrument, info) else info
 
