@@ -310,21 +310,24 @@ def test_who_lacks_a_part_of_the_answer_waits_as_long_as_who_lacks_all(open_cach
     assert ask(cache, provider, "AAPL", "1h").outcome is Outcome.MISS
 
 
-def test_near_entries_serve_while_the_storage_cannot_even_tell_whether_others_wrote(open_cache, backend, provider):
-    def generation():
-        backend._use()
+class FailingToTell(FailingBackend):
+    def generation(self):
+        self._use()
         return 1
 
-    type(backend).generation = staticmethod(generation)
-    try:
+
+class TestStorageThatTellsOfWrites:
+    @pytest.fixture
+    def backend(self, tmp_path):
+        return FailingToTell(tmp_path)
+
+    def test_near_entries_serve_while_it_cannot_even_tell_whether_others_wrote(self, open_cache, backend, provider):
         cache = open_cache()
         ask(cache, provider, "AAPL", "1d")
         assert cache.get("AAPL", ("1d",)) is not None
         backend.error = BackendUnavailableError("unplugged")
         assert cache.get("AAPL", ("1d",)) is not None
         assert ask(cache, provider, "AAPL", "1d").outcome is Outcome.HIT
-    finally:
-        del type(backend).generation
 
 
 def test_a_storage_that_cannot_be_written_is_complained_of_once(open_cache, backend, provider, clock, caplog):
