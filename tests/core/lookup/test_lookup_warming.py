@@ -1,6 +1,8 @@
 """Warming brings what is missing into the cache, within its budget, and stops when the provider is gone."""
 
 import asyncio
+import subprocess
+import sys
 from contextlib import aclosing
 
 import pytest
@@ -258,3 +260,34 @@ def test_who_is_cancelled_cancels_the_calls_under_way(cache):
         assert cache.get_stats().waiting == 0
 
     asyncio.run(main())
+
+
+WITHOUT_HTTPX = """
+import asyncio, sys
+sys.modules["httpx"] = None  # as if it were not installed
+
+from symcache_core import SymcacheSettings, ValidationResult, open_symbol_cache
+from symcache_core.lookup.warming import Warming
+
+class Source:
+    async def validate_and_get_metadata(self, symbol, timeframes):
+        return ValidationResult(is_valid=True, symbol=symbol)
+
+class ManyAtOnce(Source):
+    async def validate_many(self, symbols, timeframes):
+        return {symbol: await self.validate_and_get_metadata(symbol, timeframes) for symbol in symbols}
+
+async def warm(source, symbols):
+    with open_symbol_cache(SymcacheSettings(backend="memory")) as cache:
+        warming = Warming(cache, source)
+        async for _ in warming.run(symbols):
+            pass
+        return warming.summary.valid
+
+print(asyncio.run(warm(Source(), ["AAPL", "MSFT"])), asyncio.run(warm(ManyAtOnce(), ["AAPL", "MSFT"])))
+"""
+
+
+def test_warming_from_a_provider_of_ones_own_needs_no_http_client():
+    done = subprocess.run([sys.executable, "-c", WITHOUT_HTTPX], capture_output=True, text=True, check=False)
+    assert done.stdout == "2 2\n", done.stderr
