@@ -6,7 +6,7 @@ import base64
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..errors import CorruptEntryError, NewerSchemaError
 from ..models import CachedSymbolInfo
@@ -22,6 +22,32 @@ KeepUntil = Callable[[CachedSymbolInfo], float]
 """Tells until when the storage has to keep an entry, in seconds since the epoch."""
 
 
+Change = Callable[[bytes | None], tuple[bytes, float] | None]
+"""Makes, of the bytes that were there, those to keep and until when; ``None`` leaves them as they are."""
+
+
+def update_of(backend: StorageBackend) -> Callable[[str, Change], None]:
+    """The backend's atomic read-modify-write, or one that keeps but the threads that share it apart."""
+    if isinstance(backend, CanUpdate):
+        return backend.update
+    lock = threading.Lock()
+
+    def read_and_write(key: str, change: Change) -> None:
+        with lock:
+            written = change(backend.read(key))
+            if written is not None:
+                backend.write(key, *written)
+
+    return read_and_write
+
+
+def read_many_of(backend: StorageBackend) -> Callable[[Sequence[str]], Mapping[str, bytes]]:
+    """The backend's way to read many entries at once, or one after the other."""
+    if isinstance(backend, CanBatch):
+        return backend.read_many
+    return lambda keys: {key: line for key in keys if (line := backend.read(key)) is not None}
+
+
 class EntryStore:
     """The entries of one provider.
 
@@ -33,8 +59,8 @@ class EntryStore:
     def __init__(self, backend: StorageBackend, prefix: str) -> None:
         self._backend = backend
         self._prefix = prefix
-        self._update = backend.update if isinstance(backend, CanUpdate) else self._read_and_write
-        self._lock = threading.Lock()
+        self._update = update_of(backend)
+        self._read_many = read_many_of(backend)
 
     def read(self, key: str) -> CachedSymbolInfo | None:
         """The entry under a key; one that cannot be understood counts as none.
@@ -51,11 +77,7 @@ class EntryStore:
         Raises:
             BackendError: The storage cannot be reached.
         """
-        if isinstance(self._backend, CanBatch):
-            lines = dict(self._backend.read_many(keys))
-        else:
-            lines = {key: line for key in keys if (line := self._backend.read(key)) is not None}
-        entries = {key: _decoded(key, line) for key, line in lines.items()}
+        entries = {key: _decoded(key, line) for key, line in self._read_many(keys).items()}
         return {key: entry for key, entry in entries.items() if entry is not None}
 
     def change(self, key: str, merge: Merge, keep_until: KeepUntil) -> CachedSymbolInfo:
@@ -101,12 +123,6 @@ class EntryStore:
     def clear(self) -> int:
         """Drop every entry of this provider; tells how many there were."""
         return sum(self._backend.delete(key) for key in list(self.keys()))
-
-    def _read_and_write(self, key: str, change: Callable[[bytes | None], tuple[bytes, float] | None]) -> None:
-        with self._lock:
-            written = change(self._backend.read(key))
-            if written is not None:
-                self._backend.write(key, *written)
 
     def _set_aside(self, key: str, line: bytes) -> None:
         log.warning("symbol cache entry %s could not be understood; its bytes are kept under @corrupt|%s", key, key)

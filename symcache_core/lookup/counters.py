@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 from pydantic import BaseModel, ValidationError
 
+from ..entries.store import update_of
 from ..errors import BackendError
 from ..models import CachedSymbolInfo, Counters, Outcome
-from ..protocols import FOREVER, CanUpdate, Clock, StorageBackend
+from ..protocols import FOREVER, Clock, StorageBackend
 
 log = logging.getLogger("symcache")
 
@@ -94,6 +95,7 @@ class SharedCounters:
 
     def __init__(self, backend: StorageBackend, provider: str, clock: Clock) -> None:
         self._backend = backend
+        self._update = update_of(backend)
         self._key = f"@counters|{provider}"
         self._clock = clock
         self._flushed = Counters()
@@ -128,10 +130,7 @@ class SharedCounters:
             total = _Record(since=record.since, counters=record.counters + news)
             return total.model_dump_json().encode(), FOREVER
 
-        if isinstance(self._backend, CanUpdate):
-            self._backend.update(self._key, add)
-        else:
-            self._backend.write(self._key, *add(self._backend.read(self._key)))
+        self._update(self._key, add)
         self._flushed = counters
 
     def totals(self, counters: Counters) -> tuple[Counters, float | None]:

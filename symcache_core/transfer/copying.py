@@ -11,23 +11,21 @@ import hashlib
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from ..entries import codec
 from ..entries.items import Found, Item, Unreadable, understood
-from ..entries.store import EntryStore
+from ..entries.store import Change, EntryStore, update_of
 from ..errors import CorruptEntryError, NewerSchemaError
 from ..merging import reconcile
 from ..models import CachedSymbolInfo
 from ..policy import CLOCK_TOLERANCE, Freshness, Policy, freshness, keep_until
-from ..protocols import CanUpdate, StorageBackend
+from ..protocols import StorageBackend
 from .stores import lines_of
 
 log = logging.getLogger("symcache")
-
-Change = Callable[[bytes | None], tuple[bytes, float] | None]
 
 
 class Fate(StrEnum):
@@ -109,6 +107,7 @@ def copy(found: Iterable[Found], store: StorageBackend, *, policy: Policy, now: 
 class _Copier:
     def __init__(self, store: StorageBackend, policy: Policy, now: float, *, dry_run: bool) -> None:
         self._store = store
+        self._update_stored = update_of(store)
         self._policy = policy
         self._now = now
         self._dry_run = dry_run
@@ -211,12 +210,8 @@ class _Copier:
             changed = change(self._planned.get(key) or self._store.read(key))
             if changed is not None:
                 self._planned[key] = changed[0]
-        elif isinstance(self._store, CanUpdate):
-            self._store.update(key, change)
         else:
-            changed = change(self._store.read(key))
-            if changed is not None:
-                self._store.write(key, *changed)
+            self._update_stored(key, change)
 
 
 def _digest(line: bytes) -> bytes:

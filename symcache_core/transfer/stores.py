@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
 from ..entries.items import Found, Unreadable, understood
+from ..entries.store import read_many_of
 from ..errors import ConfigurationError
 from ..factory import open_backend
-from ..protocols import CanBatch, StorageBackend
+from ..protocols import StorageBackend
 from ..registry import Registry
 from ..settings import SymcacheSettings
 from ..symbols import key_prefix
@@ -71,11 +72,7 @@ class StoredEntries(Collection[Found]):
 
 def lines_of(store: StorageBackend, keys: Collection[str]) -> Iterator[tuple[str, bytes | None]]:
     """The bytes under each key, ``None`` where there are none."""
-    rest = iter(keys)
+    read_many, rest = read_many_of(store), iter(keys)
     while batch := list(islice(rest, BATCH)):
-        lines = _read_many(store, batch)
+        lines = read_many(batch)
         yield from ((key, lines.get(key)) for key in batch)
-
-
-def _read_many(store: StorageBackend, keys: Sequence[str]) -> Mapping[str, bytes | None]:
-    return store.read_many(keys) if isinstance(store, CanBatch) else {key: store.read(key) for key in keys}
