@@ -18,12 +18,7 @@ from diskcache.core import DBNAME, DEFAULT_SETTINGS, MODE_BINARY, MODE_RAW, UNKN
 from pydantic import BaseModel, ConfigDict, Field
 
 from symcache_core.concurrency.forks import ForkGuard
-from symcache_core.errors import (
-    BackendUnavailableError,
-    ClosedError,
-    CorruptEntryError,
-    CorruptStoreError,
-)
+from symcache_core.errors import BackendUnavailableError, ClosedError, CorruptEntryError, CorruptStoreError
 from symcache_core.plugin import Backend, StorePath, hookimpl
 
 from .file_lease import FileLease, drop_unused, try_lease

@@ -16,17 +16,7 @@ from ..errors import ConfigurationError
 from ..files import replacing
 from ..models import REPLAY
 from ..symbols import key_prefix
-from ..transfer import (
-    Fate,
-    Found,
-    Report,
-    StoredEntries,
-    Unreadable,
-    copy,
-    entries_in,
-    open_store,
-    write_line,
-)
+from ..transfer import Fate, Found, Report, StoredEntries, Unreadable, copy, entries_in, open_store, write_line
 from .exits import Status
 from .session import Session
 

@@ -14,12 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Json, ValidationError
 
-from ..errors import (
-    ProviderError,
-    ProviderPacingError,
-    ProviderPermissionError,
-    ProviderUnavailableError,
-)
+from ..errors import ProviderError, ProviderPacingError, ProviderPermissionError, ProviderUnavailableError
 from ..models import ContractInfo, Provenance, ProviderAnswer, ValidationResult
 
 if TYPE_CHECKING:

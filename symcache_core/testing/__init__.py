@@ -10,8 +10,12 @@ pytest.register_assert_rewrite(
             "backend_entries",
             "backend_opening",
             "backend_sharing",
+            "cache_answers",
+            "cache_bench",
+            "cache_lookups",
+            "cache_provider",
+            "cache_storage",
             "neighbour",
-            "symbol_cache_contract",
         )
     )
 )

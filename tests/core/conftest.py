@@ -2,7 +2,7 @@
 
 import pytest
 
-from symcache_core.testing.symbol_cache_contract import Clock, Provider
+from symcache_core.testing.cache_bench import Clock, Provider
 
 
 @pytest.fixture

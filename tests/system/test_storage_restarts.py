@@ -16,7 +16,7 @@ import pytest
 from symcache_core.factory import open_symbol_cache
 from symcache_core.models import Outcome
 from symcache_core.settings import SymcacheSettings
-from symcache_core.testing.symbol_cache_contract import Clock, Provider
+from symcache_core.testing.cache_bench import Clock, Provider
 
 RETRY = 5.0
 
@@ -224,7 +224,7 @@ import asyncio, os, resource, signal
 from symcache_core.factory import open_symbol_cache
 from symcache_core.models import Outcome
 from symcache_core.settings import SymcacheSettings
-from symcache_core.testing.symbol_cache_contract import Clock, Provider
+from symcache_core.testing.cache_bench import Clock, Provider
 
 signal.alarm(60)
 clock, provider = Clock(), Provider()

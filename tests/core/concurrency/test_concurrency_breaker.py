@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symcache_core.concurrency.breaker import Breaker
-from symcache_core.testing.symbol_cache_contract import Clock
+from symcache_core.testing.cache_bench import Clock
 
 WAIT = 30.0
 DOWN = ConnectionError("down")

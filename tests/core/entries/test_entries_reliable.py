@@ -17,7 +17,7 @@ from symcache_core.lookup.cache import PolicyCache
 from symcache_core.models import ProviderAnswer, ValidationResult
 from symcache_core.policy import Policy
 from symcache_core.registry import Registry
-from symcache_core.testing.symbol_cache_contract import HEAD, Provider, verdict
+from symcache_core.testing.cache_bench import HEAD, Provider, verdict
 
 KEY = "ib||AAPL||"
 EXACT = Policy(jitter=0.0)

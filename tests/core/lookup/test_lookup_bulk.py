@@ -14,7 +14,7 @@ from symcache_core.lookup.cache import PolicyCache
 from symcache_core.models import Outcome
 from symcache_core.policy import Policy
 from symcache_core.registry import Registry
-from symcache_core.testing.symbol_cache_contract import Clock, Provider, verdict
+from symcache_core.testing.cache_bench import Clock, Provider, verdict
 
 
 class CountingBackend:

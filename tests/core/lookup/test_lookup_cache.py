@@ -10,7 +10,7 @@ from symcache_core.lookup.cache import PolicyCache
 from symcache_core.models import Outcome, ValidationResult
 from symcache_core.policy import Policy
 from symcache_core.registry import Registry
-from symcache_core.testing.symbol_cache_contract import DAY, verdict
+from symcache_core.testing.cache_bench import DAY, verdict
 
 
 class FailingBackend:

@@ -19,7 +19,7 @@ from symcache_core.errors import (
 from symcache_core.lookup.warming import OUTAGE_AFTER, TRIES, Warming
 from symcache_core.models import ProviderAnswer, ValidationResult
 from symcache_core.protocols import CanValidateMany
-from symcache_core.testing.symbol_cache_contract import DAY, Clock
+from symcache_core.testing.cache_bench import DAY, Clock
 
 SYMBOLS = [f"S{number}" for number in range(50)]
 
