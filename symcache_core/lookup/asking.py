@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 
 from ..concurrency.single_flight import SingleFlight, SoftTimeoutError
 from ..concurrency.threads import StorageThreads
 from ..errors import ProviderTimeoutError
 from ..models import CachedSymbolInfo
 from ..policy import Policy, answers, missing, rule_for
-from ..protocols import Clock, StorageBackend, Validate
+from ..protocols import Clock, Validate
 from ..symbols import Instrument
-from .counters import LookupCounters
 from .fleet import Fleet
 from .known import Known
 from .provider_calls import ProviderCalls
@@ -37,35 +37,35 @@ class Asking:
     """The questions of one cache to its provider.
 
     Args:
-        backend: Who lends the leases that make one process of many ask.
         known: Where answers are kept.
         find: Looks for one there.
         calls: The calls to the provider.
+        fleet: Makes one process of many ask.
+        threads: Which wait for the storage.
         policy: How long answers live, and how long to wait for one.
         clock: Seconds since the epoch.
-        counters: Where refreshes are counted.
-        threads: Which wait for the storage.
+        tally: Where refreshes are counted.
     """
 
     def __init__(
         self,
-        backend: StorageBackend,
         known: Known,
         find: Callable[[str, Instrument, str], CachedSymbolInfo | None],
         calls: ProviderCalls,
+        fleet: Fleet,
+        threads: StorageThreads,
         policy: Policy,
         clock: Clock,
-        counters: LookupCounters,
-        threads: StorageThreads,
+        tally: SimpleNamespace,
     ) -> None:
-        self.fleet = Fleet(backend, threads, lambda: known.storage.error is None)
+        self.fleet = fleet
         self.flights: SingleFlight[Found] = SingleFlight()
         self._known = known
         self._find = find
         self._calls = calls
         self._policy = policy
         self._clock = clock
-        self._counters = counters
+        self._tally = tally
         self._threads = threads
 
     async def ask(self, question: Question, soft_timeout: float | None) -> tuple[Found, bool]:
@@ -109,7 +109,7 @@ class Asking:
         if permit is None:
             return info, False
         try:
-            self._counters.tally.refreshes += anew
+            self._tally.refreshes += anew
             asked = question.wanted if anew else self._lacking(info, question.wanted)
             answer = await self._calls.ask(question.key, str(question.instrument), asked, question.validate)
             # Whoever leaves now, what the provider said is stored before the next one may ask.

@@ -18,6 +18,7 @@ from .asking import Asking, Question
 from .bulk import look_up_many
 from .counters import LookupCounters, SharedCounters
 from .explain import Explanation, explain
+from .fleet import Fleet
 from .known import Known
 from .near_cache import Get, NearCache, fast_get
 from .provider_calls import ProviderCalls
@@ -202,7 +203,7 @@ class PolicyCache:
         """What this cache has answered so far, and how many symbols it holds."""
         self._check_open()
         counters, storage = self._counters.current(), self._known.storage
-        totals, since = self._shared.totals(counters) if storage.error is None else (counters, None)
+        totals, since = self._counters.totals() if storage.error is None else (counters, None)
         cached = storage.count()
         return CacheStats(
             **counters.model_dump(exclude={"hit_ratio"}),
@@ -246,30 +247,15 @@ class PolicyCache:
         """
         if inherited := vars(self).get("_asking"):
             inherited.fleet.abandon()
-        self._shared = SharedCounters(self._backend, self._provider, self._clock)
-        self._counters = LookupCounters(self._shared, self._name)
+        self._counters = LookupCounters(SharedCounters(self._backend, self._provider, self._clock), self._name)
         near = NearCache(self._near_cache_size, self._near_cache_age)
         self.get, self._counters.fast_hits = fast_get(near, self._clock, self._get)
-        self._known = Known(
-            self._backend,
-            self._provider,
-            self._policy,
-            self._clock,
-            near=near,
-            storage_retry=self._storage_retry,
-        )
-        self._calls = ProviderCalls(self._provider, self._policy, self._clock, self._counters.tally)
+        terms = self._policy, self._clock
+        self._known = Known(self._backend, self._provider, *terms, near=near, storage_retry=self._storage_retry)
+        self._calls = ProviderCalls(self._provider, *terms, self._counters.tally)
         self._threads = StorageThreads()
-        self._asking = Asking(
-            self._backend,
-            self._known,
-            self._find,
-            self._calls,
-            self._policy,
-            self._clock,
-            self._counters,
-            self._threads,
-        )
+        fleet = Fleet(self._backend, self._threads, lambda: self._known.storage.error is None)
+        self._asking = Asking(self._known, self._find, self._calls, fleet, self._threads, *terms, self._counters.tally)
 
     def _get(self, symbol: str, timeframes: Iterable[str]) -> CachedSymbolInfo | None:
         wanted, now = _names(timeframes), self._clock()

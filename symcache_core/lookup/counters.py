@@ -66,6 +66,10 @@ class LookupCounters:
         """The counts so far."""
         return Counters(**{**vars(self.tally), "hits": self.tally.hits + self.fast_hits()})
 
+    def totals(self) -> tuple[Counters, float | None]:
+        """The sums over every process, and since when they are kept."""
+        return self._shared.totals(self.current())
+
     def flush(self) -> None:
         """Add the counts to the stored sums; if that fails, the next time includes them."""
         try:
