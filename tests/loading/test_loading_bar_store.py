@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from symcache_core.errors import BackendUnavailableError, ConfigurationError, NewerSchemaError, ProviderError
-from symcache_core.loading.bars.frames import COLUMNS, conform, empty_bars, frame_of
+from symcache_core.loading.bars.frames import conform, empty_bars, frame_of
 from symcache_core.loading.bars.store import BarStore
 
 ASKED = datetime(2024, 6, 1, 12, tzinfo=UTC)
@@ -47,19 +47,6 @@ def files_of(store, timeframe="1d"):
 
 def only_file(store, timeframe="1d"):
     [path] = store.folder("AAPL", timeframe).glob("*.parquet")
-    return path
-
-
-def as_before_partitions(store, bars, *, provider="ib"):
-    """Put bars where an earlier version had them, as it wrote them."""
-    folder = store.folder("AAPL", "1d")
-    path = folder.with_name(f"{folder.name}.parquet")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    schema = pa.schema([("timestamp", pa.timestamp("ns", tz="UTC")), *((name, pa.float64()) for name in COLUMNS)])
-    says = {"version": "1", "provider": provider, "symbol": "AAPL", "timeframe": "1d"}
-    schema = schema.with_metadata({f"symcache.{name}": value for name, value in says.items()})
-    columns = [pa.array(bars.index), *(pa.array(bars[name]) for name in COLUMNS)]
-    pq.write_table(pa.Table.from_arrays(columns, schema=schema), path, write_page_checksum=True)
     return path
 
 
@@ -400,27 +387,6 @@ def test_a_file_of_a_newer_symcache_is_left_as_it_is(store, bars):
         with pytest.raises(NewerSchemaError, match=r"2000s\.parquet was written by a newer symcache"):
             use()
     assert path.read_bytes() == content
-
-
-@pytest.mark.parametrize("first_use", ["read", "merge"])
-def test_the_one_file_of_an_earlier_version_is_taken_over_once(store, source, first_use):
-    bars = source["AAPL"]
-    earlier = as_before_partitions(store, bars.iloc[:-1])
-    content = earlier.read_bytes()
-    if first_use == "read":
-        pd.testing.assert_frame_equal(store.read("AAPL", "1d").bars, bars.iloc[:-1])
-    store.merge("AAPL", "1d", bars.tail(1), asked=ASKED)
-    pd.testing.assert_frame_equal(store.read("AAPL", "1d").bars, bars)
-    assert files_of(store) == ["2000s.parquet", "2010s.parquet"]
-    assert not earlier.exists()
-    assert earlier.with_name("AAPL.parquet.bak").read_bytes() == content
-
-
-def test_a_damaged_file_of_an_earlier_version_is_set_aside(store, bars, caplog):
-    earlier = as_before_partitions(store, bars, provider="replay")
-    assert store.read("AAPL", "1d").bars.empty
-    assert earlier.with_name("AAPL.parquet.corrupt").exists()
-    assert "symcache.provider differs" in caplog.text
 
 
 def test_what_is_no_file_of_the_store_is_left_alone(store, bars):

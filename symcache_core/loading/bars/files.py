@@ -44,8 +44,6 @@ class BarFiles:
         self._name = file_name(symbol)
         self._parent = parent
         self.folder = parent / self._name
-        self.unpartitioned = parent / f"{self._name}.parquet"
-        """Where an earlier symcache had all bars in one file."""
 
     def path(self, period: str) -> Path:
         """The file of a period."""

@@ -19,11 +19,9 @@ from .frames import COLUMNS, INDEX
 from .rows import Rows, period_of
 
 _VERSION = 2
-_UNPARTITIONED_VERSION = 1
 _MIXED = "mixed"
 _TIME = pa.timestamp("ns", tz="UTC")
-_UNPARTITIONED_FIELDS = pa.schema([(INDEX, _TIME), *((column, pa.float64()) for column in COLUMNS)])
-_FIELDS = _UNPARTITIONED_FIELDS.append(pa.field("asked", _TIME))
+_FIELDS = pa.schema([(INDEX, _TIME), *((column, pa.float64()) for column in COLUMNS), ("asked", _TIME)])
 _ADJUSTMENT, _VERIFIED, _SUM = b"symcache.adjustment", b"symcache.verified", b"symcache.sum"
 
 
@@ -41,10 +39,10 @@ class Origin:
     symbol: str
     timeframe: str
 
-    def metadata(self, version: int) -> dict[bytes, bytes]:
+    def metadata(self) -> dict[bytes, bytes]:
         """What a file says of itself."""
         return {
-            b"symcache.version": str(version).encode(),
+            b"symcache.version": str(_VERSION).encode(),
             b"symcache.provider": self.provider.encode(),
             b"symcache.symbol": self.symbol.encode(),
             b"symcache.timeframe": self.timeframe.encode(),
@@ -82,7 +80,7 @@ def encode(origin: Origin, partition: Partition, verified: datetime) -> bytes:
     columns = [array.cast(field.type) for array, field in zip(arrays, _FIELDS, strict=True)]
     table = pa.Table.from_arrays(columns, schema=_FIELDS)
     metadata = {
-        **origin.metadata(_VERSION),
+        **origin.metadata(),
         _ADJUSTMENT: partition.adjustment.encode(),
         _VERIFIED: verified.astimezone(UTC).isoformat().encode(),
     }
@@ -102,7 +100,7 @@ def read_partition(path: Path, origin: Origin) -> Partition | None:
     """
     if (table := _table(path)) is None:
         return None
-    metadata = _metadata(path, table, _FIELDS, origin.metadata(_VERSION))
+    metadata = _metadata(path, table, origin)
     rows = _rows(table)
     if metadata.get(_SUM) != _checksum(rows, metadata):
         raise CorruptStoreError(f"bar file {path} is damaged: its checksum is wrong")
@@ -110,22 +108,6 @@ def read_partition(path: Path, origin: Origin) -> Partition | None:
     if {period_of(stamp, origin.timeframe) for stamp in rows.stamps[[0, -1]]} != {path.stem}:
         raise CorruptStoreError(f"bar file {path} does not hold what its place says: its bars are of another period")
     return Partition(rows, metadata[_ADJUSTMENT].decode())
-
-
-def read_unpartitioned(path: Path, origin: Origin) -> Partition | None:
-    """Read an earlier symcache's file of all bars, if there is one.
-
-    Raises:
-        BackendUnavailableError: It cannot be read.
-        CorruptStoreError: It is damaged, or not that origin's.
-        NewerSchemaError: A newer symcache wrote it.
-    """
-    if (table := _table(path)) is None:
-        return None
-    _metadata(path, table, _UNPARTITIONED_FIELDS, origin.metadata(_UNPARTITIONED_VERSION))
-    rows = _rows(table.append_column(_FIELDS.field("asked"), pa.nulls(table.num_rows, _TIME)))
-    _check(path, rows)
-    return Partition(rows)
 
 
 def _table(path: Path) -> pa.Table | None:
@@ -139,16 +121,16 @@ def _table(path: Path) -> pa.Table | None:
         raise CorruptStoreError(f"bar file {path} is damaged: {reason}") from None
 
 
-def _metadata(path: Path, table: pa.Table, fields: pa.Schema, expected: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+def _metadata(path: Path, table: pa.Table, origin: Origin) -> dict[bytes, bytes]:
     """What a file says of itself, if that is what its place says."""
     found: dict[bytes, bytes] = table.schema.metadata or {}
     version = found.get(b"symcache.version", b"")
     if version.isdigit() and int(version) > _VERSION:
         raise NewerSchemaError(f"bar file {path} was written by a newer symcache: upgrade, or move the file away")
-    for name, value in expected.items():
+    for name, value in origin.metadata().items():
         if found.get(name) != value:
             raise CorruptStoreError(f"bar file {path} does not hold what its place says: {name.decode()} differs")
-    if not table.schema.equals(fields):
+    if not table.schema.equals(_FIELDS):
         raise CorruptStoreError(f"bar file {path} has other columns than bars have")
     return found
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +16,7 @@ from ...symbols import Instrument
 from ...timeframes import timeframe_of
 from .files import BarFiles, Claim, rename
 from .frames import ADJUSTMENT, COLUMNS, frame_of, index_of, stamps_of
-from .partition import Origin, Partition, common_adjustment, encode, read_partition, read_unpartitioned
+from .partition import Origin, Partition, common_adjustment, encode, read_partition
 from .rows import Rows, period_of
 
 log = logging.getLogger("symcache")
@@ -78,9 +77,6 @@ class BarStore:
             NewerSchemaError: A newer symcache wrote one of them.
         """
         origin, files = self._at(symbol, timeframe)
-        if os.path.exists(files.unpartitioned):
-            with files.locked():
-                _adopt(origin, files)
         first, last = _moment(start or _EARLIEST), _moment(end or _LATEST)
         earliest, latest = period_of(first, timeframe), period_of(last, timeframe)
         wanted = [files.path(period) for period in files.periods() if earliest <= period <= latest]
@@ -120,7 +116,6 @@ class BarStore:
             raise ValueError(f"{symbol} {timeframe}: these bars cannot be stored, {fault}")
         if len(rows):
             with files.locked():
-                _adopt(origin, files)
                 _add(origin, files, Partition(rows, str(bars.attrs.get(ADJUSTMENT, ""))), asked)
 
     def claim(self, symbol: str, timeframe: str) -> Claim | None:
@@ -144,34 +139,23 @@ def _read(path: Path, origin: Origin, files: BarFiles) -> Partition | None:
         return read_partition(path, origin)
     except CorruptStoreError:
         with files.locked():
-            return _read_or_set_aside(read_partition, path, origin)
+            return _read_or_set_aside(path, origin)
 
 
-def _read_or_set_aside(
-    reader: Callable[[Path, Origin], Partition | None], path: Path, origin: Origin
-) -> Partition | None:
+def _read_or_set_aside(path: Path, origin: Origin) -> Partition | None:
     """What a file holds; the caller has the lock, so that no file is judged that somebody has just mended."""
     try:
-        return reader(path, origin)
+        return read_partition(path, origin)
     except CorruptStoreError as error:
         aside = rename(path, "corrupt")
         log.warning("%s; it is set aside as %s and its bars are fetched again", error, aside.name)
         return None
 
 
-def _adopt(origin: Origin, files: BarFiles) -> None:
-    """Take over what an earlier symcache stored, if it did; the caller has the lock."""
-    everything = _read_or_set_aside(read_unpartitioned, files.unpartitioned, origin)
-    if everything is not None:
-        written = datetime.fromtimestamp(files.unpartitioned.stat().st_mtime, UTC)
-        _add(origin, files, everything, written)
-        rename(files.unpartitioned, "bak")
-
-
 def _add(origin: Origin, files: BarFiles, newer: Partition, asked: datetime) -> None:
     for period, rows in newer.rows.by_period(origin.timeframe):
         path, part = files.path(period), Partition(rows, newer.adjustment)
-        older = _read_or_set_aside(read_partition, path, origin)
+        older = _read_or_set_aside(path, origin)
         files.replace(path, encode(origin, part if older is None else older.updated(part), asked))
 
 
