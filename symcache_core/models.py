@@ -329,7 +329,8 @@ class CacheStats(Counters):
     """The figures of one cache: this process's counters, and ``totals`` over every process since ``since``.
 
     ``waiting`` is how many callers wait for the provider at this moment, ``unwritten`` how many entries wait for a
-    storage that is out of reach (``degraded``).
+    storage that is out of reach (``degraded``). ``size`` is how many bytes the storage takes, other providers' entries
+    included, or ``None`` where it does not know, or is out of reach.
     """
 
     backend: str
@@ -338,5 +339,6 @@ class CacheStats(Counters):
     waiting: int = 0
     degraded: bool = False
     unwritten: int = 0
+    size: int | None = None
     totals: Counters = Counters()
     since: float | None = None

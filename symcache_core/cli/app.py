@@ -12,7 +12,7 @@ from .doctor import doctor
 from .host import host
 from .load import load
 from .options import command, group
-from .storage import backends, clear, stats
+from .storage import backends, clear, compact, stats
 from .symbols import forget, get, list_, validate
 from .transfer import export, import_, migrate
 from .warm import warm
@@ -59,6 +59,7 @@ app.command("list", rich_help_panel=SYMBOLS)(command(list_))
 app.command(rich_help_panel=SYMBOLS)(command(forget))
 app.command(rich_help_panel=STORAGE)(command(stats))
 app.command(rich_help_panel=STORAGE)(command(clear))
+app.command(rich_help_panel=STORAGE)(command(compact))
 app.command(rich_help_panel=STORAGE)(command(backends))
 app.command("import", rich_help_panel=STORAGE)(command(import_))
 app.command(rich_help_panel=STORAGE)(command(export))

@@ -1,16 +1,20 @@
-"""``symcache stats``, ``clear`` and ``backends``: the storage beneath the cache."""
+"""``symcache stats``, ``clear``, ``compact`` and ``backends``: the storage beneath the cache."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from rich.filesize import decimal
 
 from ..errors import ConfigurationError
+from ..factory import open_backend
 from ..models import Counters
+from ..protocols import CanCompact, CanSize, StorageBackend
 from ..registry import PluginReport, Registry
 from .check import check
 from .output import Columns, Record
@@ -35,12 +39,39 @@ def stats(session: Session) -> None:
         "backend": figures.backend,
         "provider": figures.provider,
         "storage": "out of reach" if figures.degraded else "ok",
+        "size": _shown(figures.size),
         "cached symbols": figures.cached_symbols,
         "counted since": since or "nothing counted yet",
         **{name.replace("_", " "): getattr(figures.totals, name) for name in Counters.model_fields},
         "hit ratio": figures.totals.hit_ratio,
     }
     session.output.show_one(figures.model_dump(mode="json"), lines)
+
+
+def compact(session: Session) -> None:
+    """Drop what is expired or superseded from the storage; it may be in use meanwhile."""
+    name = session.settings.backend
+    with closing(open_backend(session.settings)) as store:
+        before = _size(store)
+        if isinstance(store, CanCompact):
+            with session.output.busy(f"compacting {name}"):
+                store.compact()
+        else:
+            session.output.note(f"the backend {name!r} has nothing to compact")
+        after = _size(store)
+    done = isinstance(store, CanCompact)
+    session.output.show_one(
+        {"backend": name, "compacted": done, "before": before, "after": after},
+        {"backend": name, "compacted": "yes" if done else "no", "before": _shown(before), "after": _shown(after)},
+    )
+
+
+def _size(store: StorageBackend) -> int | None:
+    return store.size() if isinstance(store, CanSize) else None
+
+
+def _shown(size: int | None) -> str:
+    return "" if size is None else decimal(size)
 
 
 def clear(

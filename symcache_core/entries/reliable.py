@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from .. import policy as rules
@@ -172,15 +172,12 @@ class ReliableStore:
 
     def count(self) -> int:
         """How many entries there are; while the storage is out of reach, how many wait for it."""
-        if self._reading.allows():
-            try:
-                count = sum(1 for _ in self.keys())
-            except BackendError as error:
-                self._failed(self._reading, error)
-            else:
-                self._reading.succeeded()
-                return count
-        return self.unwritten
+        count = self._asked(lambda: sum(1 for _ in self.keys()))
+        return self.unwritten if count is None else count
+
+    def size(self) -> int | None:
+        """How many bytes the storage takes; ``None`` while it is out of reach, or if it does not know."""
+        return self._asked(self._entries.size)
 
     def settle(self) -> None:
         """Write all that waits, before the end; what the storage still refuses is lost, and said to be."""
@@ -189,6 +186,17 @@ class ReliableStore:
                 self._write_late(key)
         except BackendError as error:
             log.warning("symbol cache loses %d validated symbols, not written: %s", self.unwritten, error)
+
+    def _asked(self, ask: Callable[[], int | None]) -> int | None:
+        if self._reading.allows():
+            try:
+                answer = ask()
+            except BackendError as error:
+                self._failed(self._reading, error)
+            else:
+                self._reading.succeeded()
+                return answer
+        return None
 
     def _catch_up(self) -> None:
         """Write some of what waits, unless another thread is at it."""

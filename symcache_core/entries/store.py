@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..errors import CorruptEntryError, NewerSchemaError
 from ..models import CachedSymbolInfo
-from ..protocols import FOREVER, CanBatch, CanUpdate, StorageBackend
+from ..protocols import FOREVER, CanBatch, CanSize, CanUpdate, StorageBackend
 from . import codec
 
 log = logging.getLogger("symcache")
@@ -123,6 +123,14 @@ class EntryStore:
     def clear(self) -> int:
         """Drop every entry of this provider; tells how many there were."""
         return sum(self._backend.delete(key) for key in list(self.keys()))
+
+    def size(self) -> int | None:
+        """How many bytes the whole storage takes, if it can tell.
+
+        Raises:
+            BackendError: The storage cannot be reached.
+        """
+        return self._backend.size() if isinstance(self._backend, CanSize) else None
 
     def _set_aside(self, key: str, line: bytes) -> None:
         log.warning("symbol cache entry %s could not be understood; its bytes are kept under @corrupt|%s", key, key)

@@ -213,6 +213,7 @@ class PolicyCache:
             waiting=self._asking.flights.waiting(),
             degraded=storage.error is not None or bool(storage.unwritten),
             unwritten=storage.unwritten,
+            size=storage.size(),
             totals=totals,
             since=since,
         )

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
+
+from symcache_core import SymcacheSettings
+from symcache_core.factory import open_backend
 
 
 @pytest.fixture
@@ -142,3 +146,41 @@ def test_doctor_leaves_nothing_in_the_storage(host, invoke):
     invoke("doctor")
     assert invoke("list").stdout == ""
     assert json.loads(invoke("stats", "--json").stdout)["cached_symbols"] == 0
+
+
+@pytest.mark.parametrize(("backend", "freed"), [("json", 100_000), ("diskcache", 0)])  # which frees as it writes
+def test_compact_drops_what_is_over_and_says_how_much_that_was(invoke, folder, monkeypatch, backend, freed):
+    monkeypatch.setenv("SYMCACHE_BACKEND", backend)
+    store = open_backend(SymcacheSettings())
+    store.write("kept", json.dumps({"entry": "x"}).encode(), time.time() + 3600)
+    for number in range(200):
+        store.write(f"over{number}", json.dumps({"entry": "x" * 500}).encode(), time.time() - 1)
+    figures = json.loads(invoke("compact", "--json").stdout)
+    assert (figures["backend"], figures["compacted"]) == (backend, True)
+    assert figures["before"] - figures["after"] >= freed
+    assert list(store.keys()) == ["kept"]
+    store.close()
+    rows = dict(line.split("\t") for line in invoke("compact").stdout.splitlines())
+    assert rows["compacted"] == "yes"
+    assert rows["before"].endswith(("bytes", "kB"))
+
+
+def test_a_backend_that_cannot_compact_says_so_and_that_is_no_error(invoke, monkeypatch):
+    done = invoke("compact", "--json", "--backend", "memory")
+    assert (done.exit_code, json.loads(done.stdout)["compacted"]) == (0, False)
+    assert "'memory' has nothing to compact" in done.stderr
+
+
+def test_compacting_a_storage_that_takes_no_files_is_unavailable(invoke, folder):
+    (folder / "data").write_text("in the way")
+    done = invoke("compact")
+    assert (done.exit_code, done.stdout) == (3, "")
+
+
+@pytest.mark.parametrize("backend", ["json", "diskcache"])
+def test_stats_tells_how_much_room_the_storage_takes(host, invoke, monkeypatch, backend):
+    monkeypatch.setenv("SYMCACHE_BACKEND", backend)
+    invoke("validate", "JEPI")
+    assert json.loads(invoke("stats", "--json").stdout)["size"] > 500
+    assert dict(line.split("\t") for line in invoke("stats").stdout.splitlines())["size"].endswith("kB")
+    assert json.loads(invoke("stats", "--json", "--backend", "memory").stdout)["size"] is None

@@ -517,3 +517,11 @@ def test_a_stamp_from_the_future_wins_over_nobody(stored, late):
 def test_reconciling_with_nothing_or_itself_changes_nothing(info):
     assert merging.reconcile(None, info, NOW, EXACT) == info
     assert merging.reconcile(info, info, NOW, EXACT) == info
+
+
+def test_of_a_storage_out_of_reach_nobody_knows_the_size(storage, backend):
+    assert storage.size() is None, "a backend need not know it"
+    backend.size = lambda: backend._use() and 1000
+    assert storage.size() == 1000
+    backend.error = UNPLUGGED
+    assert storage.size() is None
