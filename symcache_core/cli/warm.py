@@ -29,7 +29,7 @@ EVERY = 50
 
 COLLECT_AFTER = 50_000
 """After how many new objects garbage is looked for: what is kept is all new, and to go through it again and again takes
-two fifths of the time."""
+a third of this process's time."""
 
 A_FEW = 5
 """How many invalid symbols people are told of, and how many reasons for failures."""
@@ -75,7 +75,7 @@ def warm(
     _warn_if_nothing_is_kept(session)
     with session.open_parts() as (cache, provider, runner):
         warming = Warming(cache, provider, timeframes=timeframe or (), concurrency=concurrency, budget=budget)
-        with session.reporting(), _progress(session.output, warming, len(wanted)) as show:
+        with session.reporting(), _collecting_seldom(), _progress(session.output, warming, len(wanted)) as show:
             runner.run(_follow(warming, wanted, show))
         _report(session, warming.summary)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pty
@@ -144,3 +145,9 @@ def test_ctrl_c_ends_at_once_in_130_and_says_that_it_can_go_on(monkeypatch):
     assert "interrupted: what is stored stays, and the same command goes on from there" in errors
     assert "Traceback" not in errors
     assert took < 5, "generous, for a machine that is busy with other tests"
+
+
+def test_garbage_is_collected_as_before_once_it_is_done(host, invoke):
+    usual = gc.get_threshold()
+    assert invoke("warm", "JEPI").exit_code == 0
+    assert gc.get_threshold() == usual
