@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+from faulty_backend import LendingBackend
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +17,6 @@ from symcache_core.errors import BackendUnavailableError
 from symcache_core.lookup.cache import PolicyCache
 from symcache_core.models import ProviderAnswer, ValidationResult
 from symcache_core.policy import Policy
-from symcache_core.registry import Registry
 from symcache_core.testing.cache_bench import HEAD, Provider, verdict
 
 KEY = "ib||AAPL||"
@@ -26,52 +26,9 @@ UNPLUGGED = BackendUnavailableError("unplugged")
 LATER_HEAD = "1999-01-22T14:30:00+00:00"
 
 
-class Faulty:
-    """A memory backend that lends leases, can be unplugged, or refuse writes alone, and counts how often it is used."""
-
-    def __init__(self, tmp_path):
-        self._backend = Registry().open("memory", {}, base_dir=tmp_path, data_dir=tmp_path)
-        self.error = self.write_error = None
-        self.uses = 0
-
-    def read(self, key):
-        return self._use().read(key)
-
-    def write(self, key, entry, keep_until):
-        backend = self._use()
-        if self.write_error is not None:
-            raise self.write_error
-        backend.write(key, entry, keep_until)
-
-    def try_lock(self, key):
-        self._use()
-        return self
-
-    def release(self):
-        self._use()
-
-    def delete(self, key):
-        return self._use().delete(key)
-
-    def keys(self):
-        return self._use().keys()
-
-    def clear(self):
-        return self._use().clear()
-
-    def close(self):
-        self._backend.close()
-
-    def _use(self):
-        self.uses += 1
-        if self.error is not None:
-            raise self.error
-        return self._backend
-
-
 @pytest.fixture
 def backend(tmp_path):
-    return Faulty(tmp_path)
+    return LendingBackend(tmp_path)
 
 
 @pytest.fixture
@@ -521,7 +478,7 @@ def test_reconciling_with_nothing_or_itself_changes_nothing(info):
 
 def test_of_a_storage_out_of_reach_nobody_knows_the_size(storage, backend):
     assert storage.size() is None, "a backend need not know it"
-    backend.size = lambda: backend._use() and 1000
+    backend.size = lambda: backend.use("size") and 1000
     assert storage.size() == 1000
     backend.error = UNPLUGGED
     assert storage.size() is None

@@ -6,6 +6,7 @@ from collections import Counter
 from contextlib import aclosing
 
 import pytest
+from faulty_backend import BatchingBackend
 
 from symcache_core.errors import BackendUnavailableError, InvalidSymbolError, ProviderError
 from symcache_core.lookup import bulk
@@ -13,55 +14,12 @@ from symcache_core.lookup.bulk import look_up_many
 from symcache_core.lookup.cache import PolicyCache
 from symcache_core.models import Outcome
 from symcache_core.policy import Policy
-from symcache_core.registry import Registry
 from symcache_core.testing.cache_bench import Clock, Provider, verdict
-
-
-class CountingBackend:
-    """A memory backend that reads many at once, and counts how it is read."""
-
-    def __init__(self, tmp_path):
-        self._backend = Registry().open("memory", {}, base_dir=tmp_path, data_dir=tmp_path)
-        self.error = None
-        self.reads = 0
-        self.batches = []
-
-    def read(self, key):
-        self.reads += 1
-        return self._use().read(key)
-
-    def read_many(self, keys):
-        self.batches.append(list(keys))
-        return {key: line for key in keys if (line := self._use().read(key)) is not None}
-
-    def write(self, key, entry, keep_until):
-        self._use().write(key, entry, keep_until)
-
-    def write_many(self, entries):
-        for key, (entry, keep_until) in entries.items():
-            self.write(key, entry, keep_until)
-
-    def delete(self, key):
-        return self._use().delete(key)
-
-    def keys(self):
-        return self._use().keys()
-
-    def clear(self):
-        return self._use().clear()
-
-    def close(self):
-        self._backend.close()
-
-    def _use(self):
-        if self.error is not None:
-            raise self.error
-        return self._backend
 
 
 @pytest.fixture
 def backend(tmp_path):
-    return CountingBackend(tmp_path)
+    return BatchingBackend(tmp_path)
 
 
 @pytest.fixture

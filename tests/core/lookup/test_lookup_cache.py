@@ -4,51 +4,18 @@ import asyncio
 import logging
 
 import pytest
+from faulty_backend import FaultyBackend, TellingBackend
 
 from symcache_core.errors import BackendUnavailableError, ProviderError, ProviderTimeoutError
 from symcache_core.lookup.cache import PolicyCache
 from symcache_core.models import Outcome, ValidationResult
 from symcache_core.policy import Policy
-from symcache_core.registry import Registry
 from symcache_core.testing.cache_bench import DAY, verdict
-
-
-class FailingBackend:
-    """A memory backend whose storage can be taken away."""
-
-    def __init__(self, tmp_path):
-        self._backend = Registry().open("memory", {}, base_dir=tmp_path, data_dir=tmp_path)
-        self.error = None
-        self.reads = 0
-
-    def _use(self):
-        if self.error is not None:
-            raise self.error
-        return self._backend
-
-    def read(self, key):
-        self.reads += 1
-        return self._use().read(key)
-
-    def write(self, key, entry, keep_until):
-        self._use().write(key, entry, keep_until)
-
-    def delete(self, key):
-        return self._use().delete(key)
-
-    def keys(self):
-        return self._use().keys()
-
-    def clear(self):
-        return self._use().clear()
-
-    def close(self):
-        self._backend.close()
 
 
 @pytest.fixture
 def backend(tmp_path):
-    return FailingBackend(tmp_path)
+    return FaultyBackend(tmp_path)
 
 
 @pytest.fixture
@@ -310,16 +277,10 @@ def test_who_lacks_a_part_of_the_answer_waits_as_long_as_who_lacks_all(open_cach
     assert ask(cache, provider, "AAPL", "1h").outcome is Outcome.MISS
 
 
-class FailingToTell(FailingBackend):
-    def generation(self):
-        self._use()
-        return 1
-
-
 class TestStorageThatTellsOfWrites:
     @pytest.fixture
     def backend(self, tmp_path):
-        return FailingToTell(tmp_path)
+        return TellingBackend(tmp_path)
 
     def test_near_entries_serve_while_it_cannot_even_tell_whether_others_wrote(self, open_cache, backend, provider):
         cache = open_cache()

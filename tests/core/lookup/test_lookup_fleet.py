@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+from faulty_backend import LendingBackend
 
 from symcache_core.concurrency.threads import StorageThreads
 from symcache_core.errors import BackendUnavailableError
@@ -57,29 +58,34 @@ def is_free(open_store):
     return is_free
 
 
-class Slow:
-    """A store that lends its leases only when it is told to."""
+class Slow(LendingBackend):
+    """Lends its leases only when it is told to."""
 
-    def __init__(self, store):
-        self._store = store
+    def __init__(self, tmp_path):
+        super().__init__(tmp_path)
         self.asked, self.go, self.lent = threading.Event(), threading.Event(), threading.Event()
 
+    def before(self, what, key):
+        if what == "lock":
+            self.asked.set()
+            assert self.go.wait(TIMEOUT)
+
     def try_lock(self, key):
-        self.asked.set()
-        assert self.go.wait(TIMEOUT)
-        lease = self._store.try_lock(key)
+        lease = super().try_lock(key)
         self.lent.set()
         return lease
 
 
-class Broken:
-    """A store out of reach; a lease that it has lent before cannot be given back."""
+@pytest.fixture
+def slow(tmp_path):
+    return Slow(tmp_path)
 
-    def try_lock(self, key):
-        raise BackendUnavailableError("unplugged")
 
-    def release(self):
-        raise BackendUnavailableError("unplugged")
+@pytest.fixture
+def broken(tmp_path):
+    backend = LendingBackend(tmp_path)
+    backend.error = BackendUnavailableError("unplugged")
+    return backend
 
 
 def nothing():
@@ -198,7 +204,7 @@ def test_a_turn_whose_loop_has_closed_is_taken_over(open_store, is_free, open_fl
     asyncio.run(until(is_free))
 
 
-def test_who_is_cancelled_while_trying_leaves_no_lease_behind(open_store, is_free, open_fleet):
+def test_who_is_cancelled_while_trying_leaves_no_lease_behind(slow, open_fleet):
     async def main():
         trying = asyncio.create_task(ask(fleet))
         await until(slow.asked.is_set)
@@ -206,26 +212,23 @@ def test_who_is_cancelled_while_trying_leaves_no_lease_behind(open_store, is_fre
         await asyncio.wait({trying})
         slow.go.set()
         await until(slow.lent.is_set)
-        await until(is_free)
+        await until(lambda: not slow.held)
 
-    slow = Slow(open_store())
     fleet = open_fleet(slow)
     asyncio.run(main())
-    assert is_free()
 
 
-def test_a_loop_that_ends_while_trying_leaves_no_lease_behind(open_store, is_free, open_fleet):
+def test_a_loop_that_ends_while_trying_leaves_no_lease_behind(slow, open_fleet):
     async def main():
         trying = asyncio.create_task(ask(fleet))
         await until(slow.asked.is_set)
         assert not trying.done()
 
-    slow = Slow(open_store())
     fleet = open_fleet(slow)
     asyncio.run(main())
     slow.go.set()
     asyncio.run(until(slow.lent.is_set))
-    asyncio.run(until(is_free))
+    asyncio.run(until(lambda: not slow.held))
 
 
 def test_who_is_cancelled_while_waiting_leaves_the_permit_to_its_holder(open_store, is_free, open_fleet):
@@ -253,9 +256,9 @@ def test_a_look_that_fails_costs_nobody_the_turn(open_store, is_free, open_fleet
     assert is_free()
 
 
-def test_while_the_storage_fails_everyone_is_for_himself(open_fleet):
+def test_while_the_storage_fails_everyone_is_for_himself(broken, open_fleet):
     async def main():
-        fleet = open_fleet(Broken())
+        fleet = open_fleet(broken)
         permits = [await ask(fleet) for _ in range(3)]
         assert [permit.lease for permit, _found in permits] == [None] * 3
 
@@ -271,12 +274,10 @@ def test_while_the_storage_is_out_of_reach_it_is_not_even_asked(open_store, is_f
     asyncio.run(main())
 
 
-def test_a_lease_that_cannot_be_released_is_nobodys_error(open_fleet):
-    class Lending(Broken):
-        def try_lock(self, key):
-            return self
-
-    fleet = open_fleet(Lending())
+def test_a_lease_that_cannot_be_released_is_nobodys_error(tmp_path, open_fleet):
+    backend = LendingBackend(tmp_path)
+    fleet = open_fleet(backend)
     permit, _found = asyncio.run(ask(fleet))
+    backend.error = BackendUnavailableError("unplugged")
     fleet.release(KEY, permit)
     asyncio.run(until(lambda: not fleet._permits))

@@ -5,13 +5,13 @@ import itertools
 import threading
 
 import pytest
+from faulty_backend import LendingBackend
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symcache_core.lookup.cache import PolicyCache
 from symcache_core.models import Outcome
 from symcache_core.policy import Policy
-from symcache_core.registry import Registry
 from symcache_core.testing.cache_bench import DAY, Clock, Provider, verdict
 
 MANY = 50
@@ -22,12 +22,11 @@ MOMENTS = ["before it begins", "reading", "locking", "asking", "storing"]
 """The moments of a lookup, in their order, at each of which it can be made to pause."""
 
 
-class Pausing:
-    """A memory backend with leases that pauses at each moment of a lookup until it is told to go on."""
+class Pausing(LendingBackend):
+    """Pauses at each moment of a lookup until it is told to go on."""
 
     def __init__(self, tmp_path):
-        self._backend = Registry().open("memory", {}, base_dir=tmp_path, data_dir=tmp_path)
-        self._leases = threading.Lock()
+        super().__init__(tmp_path)
         self.reached = {moment: threading.Event() for moment in MOMENTS}
         self.gates = {moment: threading.Event() for moment in MOMENTS}
 
@@ -35,40 +34,11 @@ class Pausing:
         for gate in self.gates.values():
             gate.set()
 
-    def lease_is_free(self):
-        return not self._leases.locked()
-
-    def read(self, key):
-        self._pause("reading")
-        return self._backend.read(key)
-
-    def write(self, key, entry, keep_until):
-        if not key.startswith("@"):
-            self._pause("storing")
-        self._backend.write(key, entry, keep_until)
-
-    def try_lock(self, key):
-        self._pause("locking")
-        return self if self._leases.acquire(blocking=False) else None
-
-    def release(self):
-        self._leases.release()
-
-    def delete(self, key):
-        return self._backend.delete(key)
-
-    def keys(self):
-        return self._backend.keys()
-
-    def clear(self):
-        return self._backend.clear()
-
-    def close(self):
-        self._backend.close()
-
-    def _pause(self, moment):
-        self.reached[moment].set()
-        assert self.gates[moment].wait(PATIENCE)
+    def before(self, what, key):
+        moment = {"read": "reading", "write": "storing", "lock": "locking"}.get(what)
+        if moment is not None and not (key.startswith("@") and moment == "storing"):
+            self.reached[moment].set()
+            assert self.gates[moment].wait(PATIENCE), moment
 
 
 class Story:
@@ -130,7 +100,7 @@ class Story:
             self._open(moment)
         self.backend.go_on()
         outcomes = await asyncio.gather(*self.waiters, return_exceptions=True)
-        await self.until(lambda: not self.cache._asking.flights.waiting() and self.backend.lease_is_free())
+        await self.until(lambda: not self.cache._asking.flights.waiting() and not self.backend.held)
         await self.check(leaving, outcomes)
 
     async def check(self, leaving, outcomes):
