@@ -9,6 +9,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+from symcache_core.testing.cache_bench import Clock, Provider
+
+# The same examples in each run, and none judged by how long it takes: the machine may be busy. A test may ask for more
+# examples, and one that takes long anyway for others each time.
+settings.register_profile(
+    "repeatable",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -34,6 +48,18 @@ def home_of_its_own(tmp_path, monkeypatch):
         if name.startswith("SYMCACHE_") and name != "SYMCACHE_TEST_BACKEND":
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def clock():
+    """A clock that a test moves."""
+    return Clock()
+
+
+@pytest.fixture
+def provider():
+    """A provider that counts what it is asked."""
+    return Provider()
 
 
 class RedisServer:

@@ -4,7 +4,7 @@ import contextlib
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symcache_backends.json_file.backend import JsonFileBackend
@@ -77,14 +77,14 @@ def check(folder, original, damage):
             assert again.read(key) == value, (damage, key)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(damage=damages)
 def test_damaged_files_give_what_was_stored_or_nothing(tmp_path, original, damage):
     check(tmp_path, original, damage)
 
 
 @pytest.mark.soak
-@settings(max_examples=5_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5_000, derandomize=False)
 @given(damage=damages)
 def test_thousands_of_damaged_files_give_what_was_stored_or_nothing(tmp_path, original, damage):
     check(tmp_path, original, damage)

@@ -500,8 +500,6 @@ class AgreesWithTheModel(Bench):
             settings=settings(
                 max_examples=examples,
                 stateful_step_count=30,
-                derandomize=True,
-                deadline=None,
                 report_multiple_bugs=False,
                 suppress_health_check=list(HealthCheck),
             ),

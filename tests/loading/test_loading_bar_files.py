@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from symcache_core.errors import BackendUnavailableError
@@ -61,7 +61,6 @@ def test_any_symbol_has_a_folder_inside_that_of_its_timeframe(store, bars, symbo
     pd.testing.assert_frame_equal(store.read(symbol, "1d").bars, bars)
 
 
-@settings(deadline=None, derandomize=True, database=None)
 @given(st.lists(st.text(min_size=1, max_size=128).map(str.upper), min_size=2, max_size=2, unique=True))
 def test_no_two_symbols_share_a_file_name_even_where_case_is_ignored(symbols):
     assert len({file_name(symbol).casefold() for symbol in symbols}) == 2

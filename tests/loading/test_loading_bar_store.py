@@ -114,7 +114,7 @@ def test_bars_from_before_1970_are_in_their_decade(store):
     pd.testing.assert_frame_equal(store.read("AAPL", "1d").bars, bars)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@settings(max_examples=40)
 @given(start=st.integers(-50, 800), end=st.integers(-50, 800))
 def test_a_range_is_read_with_both_its_ends(year_of_minutes, start, end):
     store, bars = year_of_minutes
@@ -173,7 +173,7 @@ answers = st.lists(
 )
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=ANY_FOLDER, derandomize=True, database=None)
+@settings(max_examples=50)
 @given(answers=answers)
 def test_answers_add_up_as_in_a_dict(tmp_path_factory, answers):
     store = BarStore(tmp_path_factory.mktemp("bars"), "ib")
@@ -356,14 +356,14 @@ def check_damage(folder, original, damage):
         assert path.with_name("2020s.parquet.corrupt").read_bytes() == content
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=ANY_FOLDER, derandomize=True, database=None)
+@settings(max_examples=150)
 @given(damage=damages)
 def test_a_damaged_file_gives_what_was_stored_or_nothing(tmp_path, original, damage):
     check_damage(tmp_path, original, damage)
 
 
 @pytest.mark.soak
-@settings(max_examples=5_000, deadline=None, suppress_health_check=ANY_FOLDER)
+@settings(max_examples=5_000, derandomize=False)
 @given(damage=damages)
 def test_thousands_of_damaged_files_give_what_was_stored_or_nothing(tmp_path, original, damage):
     check_damage(tmp_path, original, damage)

@@ -4,7 +4,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pandas as pd
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from symcache_core.loading.plan.gaps import gaps
@@ -25,7 +25,6 @@ def test_nothing_is_missing_where_nothing_is_expected():
     assert list(gaps(WEEKDAYS[:0], WEEKDAYS, NONE, YEAR)) == list(gaps(WEEKDAYS, WEEKDAYS, NONE, YEAR)) == []
 
 
-@settings(deadline=None, derandomize=True, database=None)
 @given(st.sets(st.integers(0, 59)))
 def test_gaps_hold_each_missing_bar_once_and_no_present_one(present_at):
     present = WEEKDAYS[sorted(present_at)]
@@ -39,7 +38,6 @@ def test_gaps_hold_each_missing_bar_once_and_no_present_one(present_at):
     assert not found or (found[-1].before is None) == (WEEKDAYS[-1] in missing)
 
 
-@settings(deadline=None, derandomize=True, database=None)
 @given(missing_at=st.sets(st.integers(0, 59)), doubtful_at=st.sets(st.integers(0, 59)), days=st.integers(1, 40))
 def test_doubtful_bars_are_gathered_and_no_other_present_one_is_among_them(missing_at, doubtful_at, days):
     missing, doubtful = (WEEKDAYS[sorted(at)] for at in (missing_at, missing_at & doubtful_at))

@@ -56,7 +56,7 @@ GAPS = {
 }
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, database=None)
+@settings(max_examples=12)
 @given(**GAPS)
 def test_whatever_is_missing_is_filled_in_and_nothing_present_is_asked(
     new_loader, source, symbol, scattered, stretches
@@ -65,7 +65,7 @@ def test_whatever_is_missing_is_filled_in_and_nothing_present_is_asked(
 
 
 @pytest.mark.soak
-@settings(max_examples=500, deadline=None, derandomize=True, database=None)
+@settings(max_examples=500)
 @given(**GAPS)
 def test_hundreds_of_patterns_of_gaps_are_filled_exactly(new_loader, source, symbol, scattered, stretches):
     assert_filled_exactly(new_loader(), source, symbol, scattered, stretches)

@@ -15,7 +15,7 @@ from symcache_core.timeframes import TIMEFRAMES, timeframe_of
 LATER = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-@settings(deadline=None, derandomize=True, database=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     timeframe=st.sampled_from(list(TIMEFRAMES.values())),
     first=st.dates(date(1990, 1, 1), date(2010, 1, 1)),

@@ -27,7 +27,7 @@ def with_success(answer):
     return json.dumps({"success": True, **answer}).encode()
 
 
-@settings(deadline=None, max_examples=60)  # the machine may be busy
+@settings(max_examples=60)
 @given(ANSWERS)
 def test_any_json_is_a_verdict_or_a_provider_error(answer):
     try:
@@ -38,7 +38,7 @@ def test_any_json_is_a_verdict_or_a_provider_error(answer):
     assert read.result.is_valid or not read.confirmed or answer["error_kind"] == "permanent"
 
 
-@settings(deadline=None, max_examples=60)  # the machine may be busy
+@settings(max_examples=60)
 @given(st.dictionaries(st.sampled_from(["AAPL", "IBM", "MSFT"]), JSON | ANSWERS))
 def test_any_json_is_a_verdict_or_a_provider_error_for_each_of_many(results):
     content = with_success({"results": results})
@@ -51,7 +51,7 @@ def test_any_json_is_a_verdict_or_a_provider_error_for_each_of_many(results):
             assert read == alone
 
 
-@settings(deadline=None, max_examples=60)  # the machine may be busy
+@settings(max_examples=60)
 @given(st.binary(max_size=64))
 def test_any_bytes_are_a_verdict_or_a_provider_error(content):
     with pytest.raises(ProviderError):
@@ -63,7 +63,7 @@ BAR = st.fixed_dictionaries(dict.fromkeys(("open", "high", "low", "close", "volu
 TIMES = st.datetimes(datetime(1990, 1, 1), datetime(2030, 1, 1)) | st.datetimes()  # noqa: DTZ001  # a naive one is UTC
 
 
-@settings(deadline=None, max_examples=60)  # the first call imports pandas
+@settings(max_examples=60)
 @given(st.dictionaries(TIMES.map(lambda moment: moment.isoformat()) | st.text(max_size=12), BAR, max_size=5))
 def test_any_bars_are_a_sorted_frame_or_a_provider_error(bars):
     try:

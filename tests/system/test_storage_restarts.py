@@ -16,19 +16,8 @@ import pytest
 from symcache_core.factory import open_symbol_cache
 from symcache_core.models import Outcome
 from symcache_core.settings import SymcacheSettings
-from symcache_core.testing.cache_bench import Clock, Provider
 
 RETRY = 5.0
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def provider():
-    return Provider()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from symcache_core.concurrency.breaker import Breaker
@@ -105,7 +105,6 @@ def test_a_clock_set_back_does_not_prolong_the_wait(breaker, clock, back):
     assert breaker.allows()
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.lists(st.floats(0, 2 * WAIT), max_size=50), st.floats(0, 4 * WAIT))
 def test_probes_are_never_closer_than_the_wait_and_are_never_kept_from_one_longer(steps, asked_for):
     clock = Clock()

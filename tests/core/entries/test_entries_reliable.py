@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from faulty_backend import LendingBackend
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from symcache_core import merging
@@ -439,7 +439,6 @@ def asked_last(name, *infos):
     return None if asked[0] == asked[1] else infos[asked.index(max(asked))]
 
 
-@settings(derandomize=True, deadline=None)
 @given(histories(), histories())
 def test_reconciling_loses_no_timeframe_and_takes_the_later_of_each(stored, late):
     made = merging.reconcile(stored, late, NOW, EXACT)
@@ -456,20 +455,17 @@ def test_reconciling_loses_no_timeframe_and_takes_the_later_of_each(stored, late
             )
 
 
-@settings(derandomize=True, deadline=None)
 @given(histories(), histories())
 def test_it_does_not_matter_which_of_two_came_late(one, other):
     if one.cached_at != other.cached_at and all(asked_last(name, one, other) for name in {*one.parts, *other.parts}):
         assert merging.reconcile(one, other, NOW, EXACT) == merging.reconcile(other, one, NOW, EXACT)
 
 
-@settings(derandomize=True, deadline=None)
 @given(histories(), histories())
 def test_a_stamp_from_the_future_wins_over_nobody(stored, late):
     assert merging.reconcile(stored, late, stored.cached_at - rules.CLOCK_TOLERANCE - 1, EXACT) == late
 
 
-@settings(derandomize=True, deadline=None)
 @given(histories())
 def test_reconciling_with_nothing_or_itself_changes_nothing(info):
     assert merging.reconcile(None, info, NOW, EXACT) == info

@@ -148,7 +148,7 @@ def test_if_all_leave_at_once_the_call_is_cancelled_and_if_none_does_all_are_ans
     Story(tmp_path, stale=stale).tell([moment] * MANY)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     leaving=st.lists(st.sampled_from([*MOMENTS, None]), min_size=MANY, max_size=MANY),
     stale=st.booleans(),
@@ -157,14 +157,14 @@ def test_whoever_leaves_at_whatever_moment_the_others_get_the_answer(tmp_path_fa
     Story(tmp_path_factory.getbasetemp(), stale=stale).tell(leaving)
 
 
-@settings(derandomize=True, deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(leaving=st.lists(st.sampled_from(MOMENTS), min_size=MANY, max_size=MANY))
 def test_if_none_stays_the_call_ends_with_the_last_one(tmp_path_factory, leaving):
     Story(tmp_path_factory.getbasetemp()).tell(leaving)
 
 
 @pytest.mark.soak
-@settings(derandomize=True, deadline=None, max_examples=3_000)
+@settings(max_examples=3_000)
 @given(
     leaving=st.lists(st.sampled_from([*MOMENTS, None]), min_size=MANY, max_size=MANY),
     stale=st.booleans(),
