@@ -122,6 +122,7 @@ class DeletesBeforeItWrites(SqliteStore):
 
     def write(self, key, entry, keep_until):
         self.delete(key)
+        time.sleep(0.002)  # so that most of the time there is something to see, however the processes take turns
         super().write(key, entry, keep_until)
 
 
@@ -132,6 +133,7 @@ class WritesInPieces(SqliteStore):
 
     def write(self, key, entry, keep_until):
         super().write(key, entry[: len(entry) // 2], keep_until)
+        time.sleep(0.002)
         super().write(key, entry, keep_until)
 
 

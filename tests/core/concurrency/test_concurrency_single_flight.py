@@ -141,7 +141,8 @@ def test_threads_with_loops_of_their_own_share_one_call():
 
     async def work():
         started.append(1)
-        await asyncio.sleep(0.05)
+        while flights.waiting() < 20:
+            await asyncio.sleep(0.001)
         return "done"
 
     def thread():
