@@ -14,7 +14,8 @@ from symcache_core.registry import Registry
 from symcache_core.settings import parse_duration
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+DOCUMENTS = [*PAGES, *sorted((ROOT / "docs").rglob("*.md"))]
 README = DOCUMENTS[0].read_text()
 EXAMPLES = [
     pytest.param(code, output, id=f"{document.name}-{number}")
@@ -74,7 +75,7 @@ def test_every_rule_of_a_lookup_names_its_setting_with_its_default_and_a_test_th
             assert default == parse_duration(shown), cells
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
         assert target.startswith("https://") or (document.parent / target).exists(), target
@@ -89,5 +90,6 @@ def test_the_tree_in_the_architecture_is_the_tree():
 def test_the_readme_s_test_command_is_what_ci_runs():
     ci = (ROOT / ".ci" / "run").read_text()
     command = next(line for line in README.splitlines() if "bin/tox" in line)
+    assert command in (ROOT / "CONTRIBUTING.md").read_text()
     for step in command.split(" && "):
         assert all(word in ci for word in step.split()), step
