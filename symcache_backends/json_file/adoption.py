@@ -38,7 +38,7 @@ def adopt(path: Path) -> bool:
     found = list(unversioned.entries_of(table))
     rejected = [each for each in found if isinstance(each, Unreadable)]
     for each in rejected:
-        log.warning("%s: %s: %s; it is set aside in %s", path, each.name, each.why, beside(path, ".quarantine").name)
+        log.warning("%s: %a: %s; it is set aside in %s", path, each.name, each.why, beside(path, ".quarantine").name)
     members = unversioned.by_key(each for each in found if isinstance(each, Item))
     _back_up(path, text)
     if rejected:

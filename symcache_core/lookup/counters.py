@@ -54,13 +54,18 @@ class LookupCounters:
         if log.isEnabledFor(logging.INFO):
             age, left = now - info.cached_at, info.cached_at + info.ttl_seconds - now
             log.info(
-                "symbol cache %s %s age=%s ttl=%s backend=%s", outcome, symbol, _span(age), _span(left), self._name
+                "symbol cache %s %s age=%s ttl=%s backend=%s",
+                outcome,
+                symbol.strip(),  # a line end around it would begin a new line of the log
+                _span(age),
+                _span(left),
+                self._name,
             )
 
     def missed(self, symbol: str) -> None:
         """Count and log a lookup that nothing has answered."""
         self.tally.misses += 1
-        log.info("symbol cache miss %s backend=%s", symbol, self._name)
+        log.info("symbol cache miss %s backend=%s", symbol.strip(), self._name)
 
     def current(self) -> Counters:
         """The counts so far."""

@@ -74,7 +74,7 @@ class ProviderCalls:
         except Exception as error:
             self._tally.provider_errors += 1
             self._note(key, error)
-            log.info("symbol cache provider error %s: %s", spelling, error)
+            log.info("symbol cache provider error %s: %s", spelling, " ".join(str(error).split()))
             raise
         self._overall.succeeded()
         self._by_key.pop(key, None)

@@ -323,3 +323,13 @@ def test_no_lookup_is_logged_when_nobody_listens(open_cache, provider, caplog):
     caplog.set_level(logging.WARNING, "symcache")
     ask(open_cache(), provider, "AAPL")
     assert caplog.records == []
+
+
+def test_no_symbol_forges_a_line_of_the_log(open_cache, provider, caplog):
+    caplog.set_level("INFO", "symcache")
+    cache = open_cache()
+    for _ in range(2):
+        cache.get("\nINFO AAPL\r\n")
+        ask(cache, provider, "\nINFO AAPL\r\n", "1d")
+    assert len(caplog.messages) == 4
+    assert all(message.isprintable() for message in caplog.messages)
