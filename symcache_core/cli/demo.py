@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError
 from ..models import Lookup, Outcome
+from .demo_environment import Answer, DemoEnvironment
 from .exits import Status
 from .load import summary
 from .output import Columns, Record, span
 from .session import Session
-from .stage import Answer, Stage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,9 +39,9 @@ def demo(session: Session) -> None:
         raise ConfigurationError("the demo has a configuration of its own: leave out --backend and --config")
     with (
         tempfile.TemporaryDirectory(prefix="symcache-demo-") as folder,
-        closing(Stage(Path(folder), session.output)) as stage,
+        closing(DemoEnvironment(Path(folder), session.output)) as environment,
     ):
-        session.output.show(COLUMNS, _judged(session, _steps(stage)))
+        session.output.show(COLUMNS, _judged(session, _steps(environment)))
 
 
 def _judged(session: Session, steps: Iterator[Record]) -> Iterator[Record]:
@@ -52,23 +52,25 @@ def _judged(session: Session, steps: Iterator[Record]) -> Iterator[Record]:
             session.end_with(Status.NO)
 
 
-def _steps(stage: Stage) -> Iterator[Record]:
-    yield stage.measure("JEPI for the first time", _ask(stage, "JEPI"), Outcome.MISS, ONE_CALL)
-    yield stage.measure("JEPI again", _ask(stage, "JEPI"), Outcome.HIT, NO_CALL)
-    stage.put_forward(31 * DAY)
-    yield stage.measure("JEPI 31 days later", _ask(stage, "JEPI"), Outcome.MISS, ONE_CALL)
-    yield stage.measure("GOOG for the first time", _ask(stage, "GOOG"), Outcome.MISS, ONE_CALL)
-    yield stage.measure("AAPL for the first time", _ask(stage, "AAPL"), Outcome.MISS, ONE_CALL)
-    yield stage.measure("all three kept apart", _ask(stage, "JEPI", "GOOG", "AAPL"), Outcome.HIT, NO_CALL)
-    stage.restart()
-    yield stage.measure("all three after a restart", _ask(stage, "JEPI", "GOOG", "AAPL"), Outcome.HIT, NO_CALL)
+def _steps(environment: DemoEnvironment) -> Iterator[Record]:
+    yield environment.measure("JEPI for the first time", _ask(environment, "JEPI"), Outcome.MISS, ONE_CALL)
+    yield environment.measure("JEPI again", _ask(environment, "JEPI"), Outcome.HIT, NO_CALL)
+    environment.put_forward(31 * DAY)
+    yield environment.measure("JEPI 31 days later", _ask(environment, "JEPI"), Outcome.MISS, ONE_CALL)
+    yield environment.measure("GOOG for the first time", _ask(environment, "GOOG"), Outcome.MISS, ONE_CALL)
+    yield environment.measure("AAPL for the first time", _ask(environment, "AAPL"), Outcome.MISS, ONE_CALL)
+    yield environment.measure("all three kept apart", _ask(environment, "JEPI", "GOOG", "AAPL"), Outcome.HIT, NO_CALL)
+    environment.restart()
+    yield environment.measure(
+        "all three after a restart", _ask(environment, "JEPI", "GOOG", "AAPL"), Outcome.HIT, NO_CALL
+    )
     for symbol in ("AAPL", "MSFT"):
-        yield from _bars(stage, symbol)
+        yield from _bars(environment, symbol)
 
 
-def _ask(stage: Stage, *symbols: str) -> Callable[[], Answer]:
+def _ask(environment: DemoEnvironment, *symbols: str) -> Callable[[], Answer]:
     def ask() -> Answer:
-        lookups = [stage.manager.validate(symbol) for symbol in symbols]
+        lookups = [environment.manager.validate(symbol) for symbol in symbols]
         told = {_description(lookup) for lookup in lookups if lookup.result.is_valid}
         outcomes = {lookup.outcome for lookup in lookups}
         return Answer(outcomes.pop(), "; ".join(sorted(told)), right=not outcomes and len(told) == len(symbols))
@@ -81,15 +83,15 @@ def _description(lookup: Lookup) -> str:
     return "" if contract is None else f"{lookup.result.symbol}: {contract.description}"
 
 
-def _bars(stage: Stage, symbol: str) -> Iterator[Record]:
+def _bars(environment: DemoEnvironment, symbol: str) -> Iterator[Record]:
     frames: list[pd.DataFrame] = []
 
     def load() -> Answer:
-        frame = stage.manager.load(symbol, mode="full")
+        frame = environment.manager.load(symbol, mode="full")
         frames.append(frame)
         bars = summary(frame)
         text = f"{bars['rows']} bars, {bars['first']} to {bars['last']}"
         return Answer(Outcome(bars["outcome"]), text, right=not frame.empty and frame.equals(frames[0]))
 
-    yield stage.measure(f"all daily bars of {symbol}", load, Outcome.MISS, SOME_CALLS)
-    yield stage.measure(f"the same bars of {symbol} again", load, Outcome.HIT, NO_CALL)
+    yield environment.measure(f"all daily bars of {symbol}", load, Outcome.MISS, SOME_CALLS)
+    yield environment.measure(f"the same bars of {symbol} again", load, Outcome.HIT, NO_CALL)

@@ -12,7 +12,7 @@ import sys
 from importlib.metadata import version
 
 from symcache_core import Outcome
-from symcache_core.cli.stage import Answer
+from symcache_core.cli.demo_environment import Answer
 
 COMMAND = (sys.executable, "-m", "symcache_core.cli")
 
@@ -128,8 +128,8 @@ def test_the_demo_refuses_a_configuration_that_it_would_not_use(invoke):
 
 
 def test_the_demo_fails_when_something_is_not_as_expected(invoke, monkeypatch):
-    def wrong(stage):
-        yield stage.measure("JEPI", lambda: Answer(Outcome.HIT, "made up"), Outcome.MISS, range(1, 2))
+    def wrong(environment):
+        yield environment.measure("JEPI", lambda: Answer(Outcome.HIT, "made up"), Outcome.MISS, range(1, 2))
 
     monkeypatch.setattr("symcache_core.cli.demo._steps", wrong)
     done = invoke("demo", "--json")

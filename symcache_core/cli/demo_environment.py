@@ -1,4 +1,4 @@
-"""The stage of the demo: everything it works with, in a folder of its own."""
+"""What the demo works with, in a folder of its own: a host service, a cache, a loader, and a clock."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Answer(NamedTuple):
     right: bool = True
 
 
-class Stage:
+class DemoEnvironment:
     """A host service, a cache and a loader of their own, and a clock that can be put forward.
 
     Args:
