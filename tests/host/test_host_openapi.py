@@ -9,6 +9,8 @@ import sys
 import pytest
 from tws.process import TwsProcess
 
+from symcache_core.timeframes import TIMEFRAMES
+
 TOKEN = "a-token-of-this-test"
 LET_IN = {"401", "421"}
 STATUSES = {
@@ -69,6 +71,15 @@ def test_every_field_of_every_shape_is_described(described):
     ]
     assert not bare
     assert all(shape["description"] for shape in shapes.values())
+
+
+def test_a_timeframe_is_one_of_those_that_the_core_knows(described):
+    shapes = described["components"]["schemas"]
+    listed = shapes["ValidateRequest"]["properties"]["timeframes"]["anyOf"][0]["items"]
+    one = shapes["HistoricalRequest"]["properties"]["timeframe"]
+    query = {each["name"]: each["schema"] for each in described["paths"]["/data/head-timestamp"]["get"]["parameters"]}
+    for schema in (listed, one, query["timeframe"]):
+        assert (schema["type"], schema["enum"]) == ("string", list(TIMEFRAMES))
 
 
 def test_the_token_is_described_where_there_is_one(start, described):
