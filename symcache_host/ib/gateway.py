@@ -102,7 +102,6 @@ class IbGateway:
             "waiting": self._scheduler.waiting,
             "messages_left": self._scheduler.messages_left,
             "historical_left": self._scheduler.historical_left,
-            "small_bars_left": self._scheduler.small_bars_left,
         }
 
     async def open(self) -> None:

@@ -453,7 +453,6 @@ def test_its_status_tells_how_things_stand():
         "waiting": 0,
         "messages_left": 48,
         "historical_left": 50,
-        "small_bars_left": 60,
     }
 
 
