@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from patience import PATIENCE
 from tws.process import TwsProcess
 
 from symcache_core.timeframes import TIMEFRAMES
@@ -24,7 +25,7 @@ STATUSES = {
     ("GET", "/health/"): {"200"} | LET_IN,
 }
 
-SECONDS_AN_EXAMPLE = 3
+SECONDS_AN_EXAMPLE = 10
 """For all the routes; far more than it takes, even on a busy machine."""
 
 # Most symbols are unknown, and the second look that Interactive Brokers gets takes seconds.
@@ -104,7 +105,7 @@ def explore(host, folder, examples, *options):
         capture_output=True,
         check=False,
         text=True,
-        timeout=120 + SECONDS_AN_EXAMPLE * examples,
+        timeout=PATIENCE + SECONDS_AN_EXAMPLE * examples,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "8 selected" in ended.stdout

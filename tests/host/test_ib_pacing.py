@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from contextlib import suppress
 from datetime import timedelta
 
@@ -11,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ib_async import Contract
-from tws import looptime
 from tws.looptime import run
 
 from symcache_core.errors import ProviderPacingError
@@ -21,14 +19,6 @@ from symcache_host.ib import contracts
 from symcache_host.ib.pacing import MARGIN, Request, Scheduler
 
 LATENCY = 0.02
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_sockets():
-    """Nothing here has to arrive in real time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(looptime, "HURRY", math.inf)
-        yield
 
 
 def now():
