@@ -31,9 +31,6 @@ class IbStatus(BaseModel):
     waiting: int | None = Field(None, description="requests that wait for their turn")
     messages_left: int | None = Field(None, description="messages that the rules still allow within this second")
     historical_left: int | None = Field(None, description="historical requests that may be opened at the same time")
-    small_bars_left: int | None = Field(
-        None, description="requests for bars of less than a minute that the rules still allow within ten minutes"
-    )
 
 
 class ConnectionInfo(BaseModel):

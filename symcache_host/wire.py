@@ -10,9 +10,19 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    model_validator,
+)
+from pydantic_core.core_schema import literal_schema
 
 from symcache_core.symbols import Instrument
+from symcache_core.timeframes import TIMEFRAMES
 
 WIRE_VERSION = 1
 VERSION = version("symcache")
@@ -27,7 +37,6 @@ WHO_GOES_FIRST = "where not all can go at once: foreground before refresh before
 
 ErrorKind = Literal["permanent", "transient", "pacing", "permission"]
 Urgency = Literal["foreground", "refresh", "warming"]
-Timeframe = Literal["1m", "5m", "15m", "30m", "1h", "2h", "4h", "1d", "1w"]
 
 
 def _canonical(text: str) -> str:
@@ -62,6 +71,9 @@ Symbol = Annotated[
 
 AskedSymbol = Annotated[str, Field(min_length=1, max_length=128, examples=["AAPL"]), AfterValidator(_checked)]
 """A symbol in any spelling; left in that one."""
+
+Timeframe = Annotated[str, GetPydanticSchema(lambda _source, _handler: literal_schema(list(TIMEFRAMES)))]
+"""The name of a timeframe: a ``Literal`` of those that the core knows."""
 
 Timeframes = Annotated[
     list[Timeframe] | None, Field(max_length=16, description="of these it is asked since when there is data")

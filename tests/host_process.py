@@ -5,6 +5,17 @@ import subprocess
 import sys
 from urllib.request import urlopen
 
+COMMAND = """
+import sys
+from symcache_host.command import main
+from symcache_host.ib import resets
+resets._WINDOWS = ()
+sys.exit(main())
+"""
+"""As ``python -m symcache_host``, but without the hours in which Interactive Brokers restarts its servers and its
+negatives prove nothing: what a test sees would depend on the time of day.
+"""
+
 
 class HostProcess:
     """A running host service.
@@ -16,7 +27,7 @@ class HostProcess:
 
     def __init__(self, folder, *arguments):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "symcache_host", "--port", "0", "--until-stdin-closes", *arguments],
+            [sys.executable, "-c", COMMAND, "--port", "0", "--until-stdin-closes", *arguments],
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

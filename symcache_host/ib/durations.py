@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
 
+from symcache_core.timeframes import Timeframe
+
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
 _WEEK = timedelta(weeks=1)
@@ -19,33 +21,7 @@ LONGEST_IN_SECONDS = 86_400
 LONGEST_IN_DAYS = 365
 LONGEST_IN_WEEKS = 52
 
-
-class BarSize(NamedTuple):
-    """A timeframe: its name there, how long a bar is, and what one request may span."""
-
-    setting: str
-    length: timedelta
-    longest: timedelta
-
-    @property
-    def is_intraday(self) -> bool:
-        """Whether a day has several bars, each with a time and not only a date."""
-        return self.length < _DAY
-
-
-BAR_SIZES: Mapping[str, BarSize] = MappingProxyType(
-    {
-        "1m": BarSize("1 min", timedelta(minutes=1), _DAY),
-        "5m": BarSize("5 mins", timedelta(minutes=5), 7 * _DAY),
-        "15m": BarSize("15 mins", timedelta(minutes=15), 14 * _DAY),
-        "30m": BarSize("30 mins", timedelta(minutes=30), 30 * _DAY),
-        "1h": BarSize("1 hour", timedelta(hours=1), 30 * _DAY),
-        "2h": BarSize("2 hours", timedelta(hours=2), 30 * _DAY),
-        "4h": BarSize("4 hours", timedelta(hours=4), 120 * _DAY),
-        "1d": BarSize("1 day", _DAY, 365 * _DAY),
-        "1w": BarSize("1 week", _WEEK, 730 * _DAY),
-    }
-)
+_UNITS: Mapping[str, str] = MappingProxyType({"m": "min", "h": "hour", "d": "day", "w": "week"})
 
 
 class Span(NamedTuple):
@@ -55,7 +31,18 @@ class Span(NamedTuple):
     duration: str
 
 
-def spans(start: datetime, end: datetime, now: datetime, size: BarSize) -> Iterator[Span]:
+def bar_size(timeframe: Timeframe) -> str:
+    """A timeframe as ``barSizeSetting``.
+
+    >>> from symcache_core.timeframes import TIMEFRAMES
+    >>> bar_size(TIMEFRAMES["1h"]), bar_size(TIMEFRAMES["15m"])
+    ('1 hour', '15 mins')
+    """
+    count, unit = timeframe.name[:-1], _UNITS[timeframe.name[-1]]
+    return f"{count} {unit}" if count == "1" else f"{count} {unit}s"
+
+
+def spans(start: datetime, end: datetime, now: datetime, timeframe: Timeframe) -> Iterator[Span]:
     """The requests, oldest first, that together bring every bar that begins from ``start`` to ``end``.
 
     They bring more than that: a duration is rounded up to whole units, and counted in trading days. Nothing is asked
@@ -64,45 +51,46 @@ def spans(start: datetime, end: datetime, now: datetime, size: BarSize) -> Itera
     start, end = max(start, EARLIEST), min(end, now)
     if start > end:
         return
-    begin, until = _reach(start.replace(microsecond=0), end, size)
+    begin, until = _reach(start.replace(microsecond=0), end, timeframe)
     until = _whole_second(min(until, now))
     if start >= until:
         return
-    while until - begin > size.longest:
-        yield _span(begin, begin + size.longest, size)
+    while until - begin > timeframe.longest:
+        yield _span(begin, begin + timeframe.longest, timeframe)
         # A day's bar may lie across the seam: an exchange's day and that of UTC differ.
-        begin += size.longest - (timedelta() if size.is_intraday else size.length)
-    yield _span(begin, until, size)
+        begin += timeframe.longest - (timedelta() if timeframe.is_intraday else timeframe.length)
+    yield _span(begin, until, timeframe)
 
 
-def duration(span: timedelta, size: BarSize) -> str:
+def duration(span: timedelta, timeframe: Timeframe) -> str:
     """A span as ``durationStr``, rounded up; months are not used, for none is as long as the next.
 
-    >>> duration(timedelta(days=30), BAR_SIZES["1h"]), duration(timedelta(days=366), BAR_SIZES["1d"])
+    >>> from symcache_core.timeframes import TIMEFRAMES
+    >>> duration(timedelta(days=30), TIMEFRAMES["1h"]), duration(timedelta(days=366), TIMEFRAMES["1d"])
     ('30 D', '2 Y')
     """
     days = _whole(span, _DAY)
-    if size.is_intraday and span <= LONGEST_IN_SECONDS * _SECOND:
+    if timeframe.is_intraday and span <= LONGEST_IN_SECONDS * _SECOND:
         return f"{_whole(span, _SECOND)} S"
-    if size.length == _WEEK and _whole(span, _WEEK) <= LONGEST_IN_WEEKS:
+    if timeframe.length == _WEEK and _whole(span, _WEEK) <= LONGEST_IN_WEEKS:
         return f"{_whole(span, _WEEK)} W"
-    if size.length != _WEEK and days <= LONGEST_IN_DAYS:
+    if timeframe.length != _WEEK and days <= LONGEST_IN_DAYS:
         return f"{days} D"
     return f"{math.ceil(days / LONGEST_IN_DAYS)} Y"
 
 
-def _reach(start: datetime, end: datetime, size: BarSize) -> tuple[datetime, datetime]:
+def _reach(start: datetime, end: datetime, timeframe: Timeframe) -> tuple[datetime, datetime]:
     """From where to where to ask, so that neither the first nor the last bar is cut off."""
-    if not size.is_intraday:
-        return start - size.length, end + size.length
+    if not timeframe.is_intraday:
+        return start - timeframe.length, end + timeframe.length
     # The bar that begins last may end a whole length after ``end``. Where a request is too short for that, it goes to
     # the end of the bar that holds ``end``; most bars begin at a multiple of their length.
-    whole = end - (end - datetime.min.replace(tzinfo=UTC)) % size.length + size.length
-    return start, min(end + size.length, max(whole, start + size.longest))
+    whole = end - (end - datetime.min.replace(tzinfo=UTC)) % timeframe.length + timeframe.length
+    return start, min(end + timeframe.length, max(whole, start + timeframe.longest))
 
 
-def _span(begin: datetime, until: datetime, size: BarSize) -> Span:
-    return Span(f"{until.astimezone(UTC):%Y%m%d-%H:%M:%S}", duration(until - begin, size))
+def _span(begin: datetime, until: datetime, timeframe: Timeframe) -> Span:
+    return Span(f"{until.astimezone(UTC):%Y%m%d-%H:%M:%S}", duration(until - begin, timeframe))
 
 
 def _whole_second(moment: datetime) -> datetime:

@@ -15,6 +15,7 @@ from ib_async import BarData
 from symcache_core import ProviderAnswer, ValidationResult
 from symcache_core.errors import ProviderError, ProviderUnavailableError, SymbolNotFoundError
 from symcache_core.symbols import Instrument
+from symcache_core.timeframes import TIMEFRAMES, Timeframe
 
 from ..gateway import ANYONE, Asker, Bar
 from .connection import IbConnection
@@ -28,7 +29,7 @@ from .contracts import (
     valid_until,
     what_to_show,
 )
-from .durations import BAR_SIZES, BarSize, spans
+from .durations import spans
 from .memo import Memo
 from .pacing import Scheduler
 from .questions import Questions
@@ -101,7 +102,6 @@ class IbGateway:
             "waiting": self._scheduler.waiting,
             "messages_left": self._scheduler.messages_left,
             "historical_left": self._scheduler.historical_left,
-            "small_bars_left": self._scheduler.small_bars_left,
         }
 
     async def open(self) -> None:
@@ -142,21 +142,21 @@ class IbGateway:
     ) -> Sequence[Bar]:
         """The bars that begin from ``start`` to ``end`` (UTC): a day's with its midnight, a week's with its Monday."""
         self.calls += 1
-        instrument, size = Instrument.parse(symbol), BAR_SIZES[timeframe]
+        instrument, frame = Instrument.parse(symbol), TIMEFRAMES[timeframe]
         known = self._listings.get(instrument)
         listing = known.value if known is not None else await self._find(instrument, asker)
         if listing is None:
             raise SymbolNotFoundError(f"Symbol {symbol} not found")
-        asked = list(islice(spans(start, end, self.as_of(), size), MOST_SPANS + 1))
+        asked = list(islice(spans(start, end, self.as_of(), frame), MOST_SPANS + 1))
         if len(asked) > MOST_SPANS:
             raise ProviderError(
                 f"{start:%Y-%m-%d} to {end:%Y-%m-%d} is too much at once: ask for bars of {timeframe} in pieces of "
-                f"{size.longest.days} days"
+                f"{frame.longest.days} days"
             )
         bars: dict[datetime, Bar] = {}
         for span in asked:
-            for sent in await self._questions.bars(listing.contract, size, span, asker):
-                bar = _bar(sent, size)
+            for sent in await self._questions.bars(listing.contract, frame, span, asker):
+                bar = _bar(sent, frame)
                 if start <= bar.time <= end:
                     bars[bar.time] = bar
         return [bars[begin] for begin in sorted(bars)]
@@ -216,14 +216,14 @@ def _doubtful(instrument: Instrument, when: str, retry_after: float | None) -> P
     )
 
 
-def _bar(sent: BarData, size: BarSize) -> Bar:
+def _bar(sent: BarData, timeframe: Timeframe) -> Bar:
     volume = max(0.0, float(sent.volume))  # prices between bid and ask have none, which is told as -1
-    return Bar(_begin(sent.date, size), sent.open, sent.high, sent.low, sent.close, volume)
+    return Bar(_begin(sent.date, timeframe), sent.open, sent.high, sent.low, sent.close, volume)
 
 
-def _begin(told: date | datetime, size: BarSize) -> datetime:
+def _begin(told: date | datetime, timeframe: Timeframe) -> datetime:
     if isinstance(told, datetime):
         return told.astimezone(UTC)
     day = datetime(told.year, told.month, told.day, tzinfo=UTC)
     # Whichever day of the week stands for it there.
-    return day - timedelta(days=day.weekday()) if size is BAR_SIZES["1w"] else day
+    return day - timedelta(days=day.weekday()) if timeframe == TIMEFRAMES["1w"] else day

@@ -1,7 +1,8 @@
 """Who may ask Interactive Brokers now: its limits as a table, and one scheduler that never breaks them.
 
-The limits are those of https://interactivebrokers.github.io/tws-api/historical_limitations.html. A leaky bucket does
-not keep them, since it lets up to twice as many pass within some second; nor does any limiter know of requests that
+The limits are those of https://interactivebrokers.github.io/tws-api/historical_limitations.html, but for those of what
+is never asked for: bars of less than a minute, and bid and ask in one, which count twice. A leaky bucket does not keep
+them, since it lets up to twice as many pass within some second; nor does any limiter know of requests that
 stay open, or of callers who are in a hurry.
 """
 
@@ -27,7 +28,6 @@ MESSAGES_PER_SECOND = 48
 
 EVERYTHING = "everything"
 HISTORICAL = "historical"
-SMALL = "small bars"
 
 
 class Request(NamedTuple):
@@ -64,20 +64,12 @@ def _kind_of_data(request: Request) -> Hashable:
     return None if request.kind == "details" else (request.contract, request.what)
 
 
-def _small_bars(request: Request) -> Hashable:
-    return SMALL if request.bar_size.endswith(("sec", "secs")) else None
-
-
 def _none(_request: Request) -> int:
     return 0
 
 
 def _once(_request: Request) -> int:
     return 1
-
-
-def _doubled(request: Request) -> int:
-    return 2 if request.what == "BID_ASK" else 1
 
 
 def _goodbye(request: Request) -> int:
@@ -110,8 +102,6 @@ class Rule(NamedTuple):
         return self.begin(request) + self.end(request)
 
 
-# 60 for bars of less than a minute within ten minutes.
-SMALL_BARS = Rule(60, 600.0, _small_bars, begin=_doubled)
 # 50 historical requests at the same time; one for a head timestamp is open until it is cancelled.
 OPEN_REQUESTS = Rule(50, 0.0, _historical, begin=_none, end=_once)
 # 50 messages a second, cancellations among them, and those of the connection itself.
@@ -122,8 +112,7 @@ RULES = (
     # No identical historical request within 15 seconds.
     Rule(1, 15.0, _identical),
     # Fewer than six for the same contract and kind of data within two seconds.
-    Rule(5, 2.0, _kind_of_data, begin=_doubled),
-    SMALL_BARS,
+    Rule(5, 2.0, _kind_of_data),
     OPEN_REQUESTS,
     MESSAGES,
     # The same spread evenly, so that whoever is in a hurry never finds the whole second used up.
@@ -172,11 +161,6 @@ class Scheduler:
     def historical_left(self) -> int:
         """How many more historical requests may be open at the same time."""
         return OPEN_REQUESTS.most - self._counts[OPEN_REQUESTS, HISTORICAL]
-
-    @property
-    def small_bars_left(self) -> int:
-        """How many more requests for bars of less than a minute may begin within these ten minutes."""
-        return SMALL_BARS.most - self._counts[SMALL_BARS, SMALL]
 
     @asynccontextmanager
     async def slot(self, request: Request, asker: Asker = ANYONE) -> AsyncIterator[None]:

@@ -9,12 +9,13 @@ from datetime import datetime
 from ib_async import BarData, Contract, ContractDetails
 
 from symcache_core.errors import ProviderTimeoutError, ProviderUnavailableError
+from symcache_core.timeframes import Timeframe
 
 from ..gateway import Asker
 from .codes import Meaning, classify, error_of
 from .connection import IbConnection
 from .contracts import regular_hours_only, what_to_show
-from .durations import BarSize, Span
+from .durations import Span, bar_size
 from .flights import Flights
 from .pacing import Request, Scheduler
 from .session import IbError
@@ -67,15 +68,16 @@ class Questions:
         with _core_errors():
             return await self._flights.ask(request, asker, ask)
 
-    async def bars(self, contract: Contract, size: BarSize, span: Span, asker: Asker) -> list[BarData]:
+    async def bars(self, contract: Contract, timeframe: Timeframe, span: Span, asker: Asker) -> list[BarData]:
         """The bars of a span."""
         what, rth = what_to_show(contract), regular_hours_only(contract)
-        request = Request("bars", contract.conId, what, size.setting, span)
+        size = bar_size(timeframe)
+        request = Request("bars", contract.conId, what, size, span)
 
         async def ask(asker: Asker) -> list[BarData]:
             async with self._turn(request, asker):
                 try:
-                    return await self._connection.bars(contract, span.end, span.duration, size.setting, what, rth)
+                    return await self._connection.bars(contract, span.end, span.duration, size, what, rth)
                 except IbError as error:
                     self._check_that_there_is_no_data(error)
                     return []

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from patience import PATIENCE
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Host:
         self.http.close()
         self.process.terminate()
         with self.process as process:
-            return process.wait(10)
+            return process.wait(PATIENCE)
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -59,7 +60,7 @@ def wait_until_ready(process: subprocess.Popen[str]) -> Host:
     """Read the ready line."""
     assert process.stdout is not None
     ready = json.loads(process.stdout.readline())
-    return Host(process, ready, httpx.Client(base_url=ready["url"], trust_env=False, verify=False, timeout=10))
+    return Host(process, ready, httpx.Client(base_url=ready["url"], trust_env=False, verify=False, timeout=PATIENCE))
 
 
 @pytest.fixture(autouse=True)

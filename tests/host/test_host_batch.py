@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import date
 
 import pytest
+from tws.looptime import run
 
 from symcache_core import SymcacheSettings, open_symbol_cache
 from symcache_core.errors import ProviderPacingError
@@ -48,13 +48,6 @@ def test_one_instrument_in_many_spellings_costs_one_gateway_call(start):
     assert host.calls == {"requests": 1, "gateway": 1}
 
 
-def test_a_batch_does_not_wait_for_one_gateway_call_after_the_other(start):
-    host = start(SYMCACHE_HOST_LATENCY="500ms")
-    began = time.monotonic()
-    assert len(batch(host, [f"A{number}" for number in range(AT_ONCE)])["results"]) == AT_ONCE
-    assert time.monotonic() - began < AT_ONCE * 0.5 / 2
-
-
 @pytest.mark.parametrize(
     "question",
     [
@@ -88,8 +81,8 @@ def test_the_largest_batch_fits(host):
 class TroubledGateway(ReplayGateway):
     """Fails for some symbols, and knows for whom it was asked, and how many calls it had at the same time."""
 
-    def __init__(self):
-        super().__init__(latency=0, as_of=date(2013, 3, 1))
+    def __init__(self, latency=0):
+        super().__init__(latency=latency, as_of=date(2013, 3, 1))
         self.at_once = self.most_at_once = 0
         self.askers = []
 
@@ -107,15 +100,21 @@ class TroubledGateway(ReplayGateway):
             self.at_once -= 1
 
 
-def ask(gateway, symbols):
-    async def once():
+def with_service(gateway, story):
+    """What a story about a service gives, in simulated time."""
+
+    async def main():
         service = HostService(gateway, open_symbol_cache(SymcacheSettings(backend="memory", provider="replay")))
         try:
-            return await service.validate_many(symbols, ["1d"])
+            return await story(service)
         finally:
             await service.aclose()
 
-    return asyncio.run(once())
+    return run(main())
+
+
+def ask(gateway, symbols):
+    return with_service(gateway, lambda service: service.validate_many(symbols, ["1d"]))
 
 
 def test_the_failure_of_one_symbol_is_its_own(caplog):
@@ -135,25 +134,27 @@ def test_the_failure_of_one_symbol_is_its_own(caplog):
 
 
 def test_a_fault_is_told_of_one_symbol_as_it_is_of_many(caplog):
-    async def once():
-        service = HostService(
-            TroubledGateway(), open_symbol_cache(SymcacheSettings(backend="memory", provider="replay"))
-        )
-        try:
-            return await service.validate("MSFT", []), await service.head_timestamp("MSFT", "1d")
-        finally:
-            await service.aclose()
+    async def story(service):
+        return await service.validate("MSFT", []), await service.head_timestamp("MSFT", "1d")
 
-    for answer in asyncio.run(once()):
+    for answer in with_service(TroubledGateway(), story):
         assert (answer.success, answer.error, answer.error_kind) == (False, FAULT, "transient")
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_the_gateway_has_only_so_many_calls_at_the_same_time():
-    gateway = TroubledGateway()
-    ask(gateway, [f"A{number}" for number in range(3 * AT_ONCE)])
-    assert gateway.calls == 3 * AT_ONCE
-    assert 1 < gateway.most_at_once <= AT_ONCE
+@pytest.mark.parametrize("count", [1, AT_ONCE, 3 * AT_ONCE])
+def test_a_batch_waits_for_so_many_gateway_calls_at_the_same_time_and_for_no_more(count):
+    gateway = TroubledGateway(latency=0.5)
+
+    async def timed(service):
+        began = asyncio.get_running_loop().time()
+        await service.validate_many([f"A{number}" for number in range(count)], ["1d"])
+        return asyncio.get_running_loop().time() - began
+
+    took = with_service(gateway, timed)
+    assert gateway.calls == count
+    assert gateway.most_at_once == min(count, AT_ONCE)
+    assert took == pytest.approx(0.5 * max(1, count / AT_ONCE))
 
 
 def test_a_batch_lets_those_pass_who_wait_for_one_symbol():
@@ -164,13 +165,10 @@ def test_a_batch_lets_those_pass_who_wait_for_one_symbol():
 
 
 def test_after_closing_a_batch_is_a_handled_failure():
-    async def once():
-        service = HostService(
-            TroubledGateway(), open_symbol_cache(SymcacheSettings(backend="memory", provider="replay"))
-        )
+    async def story(service):
         await service.aclose()
         return await service.validate_many(["AAPL"], [])
 
-    answer = asyncio.run(once())
+    answer = with_service(TroubledGateway(), story)
     assert (answer.success, answer.results) == (False, {})
     assert "closed" in answer.error

@@ -7,6 +7,8 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from patience import PATIENCE
+
 QUESTION = {"symbol": "AAPL", "timeframes": ["1d"]}
 
 
@@ -68,7 +70,7 @@ def test_neither_a_restart_nor_kill_9_forgets_anything_and_only_the_owner_can_re
     assert second.calls == {"requests": 1, "gateway": 0}
     second.http.get("/data/symbol-info/IBM")
     second.process.kill()
-    second.process.wait(5)
+    second.process.wait(PATIENCE)
     third = start()
     third.http.get("/data/symbol-info/IBM")
     assert third.calls == {"requests": 1, "gateway": 0}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from patience import PATIENCE
 
 from symcache_core.errors import ConfigurationError
 from symcache_host.settings import HostSettings
@@ -53,7 +54,7 @@ def test_without_the_token_every_route_and_method_gives_401_and_nothing_else(sta
 @pytest.mark.parametrize("bind", ["0.0.0.0", "::", "192.0.2.1", "a-name.example"])
 def test_beyond_loopback_it_does_not_start_without_a_token(bind, tmp_path):
     command = [sys.executable, "-m", "symcache_host", "--bind", bind, "--port", "0"]
-    ended = subprocess.run(command, capture_output=True, check=False, text=True, timeout=20, env=dict(os.environ))
+    ended = subprocess.run(command, capture_output=True, check=False, text=True, timeout=PATIENCE, env=dict(os.environ))
     assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
     assert "'token'" in line

@@ -26,7 +26,6 @@ NO_IB = {
     "waiting": None,
     "messages_left": None,
     "historical_left": None,
-    "small_bars_left": None,
 }
 
 
@@ -75,7 +74,7 @@ def test_the_way_to_interactive_brokers_is_shown_as_it_is(connected, tws):
     assert (status["connected"], status["client_id"], status["lost"], status["farms_down"]) == (True, 1, None, {})
     assert (status["open_requests"], status["waiting"]) == (0, 0)
     assert 10 < status["messages_left"] <= 48
-    assert (status["historical_left"], status["small_bars_left"]) == (50, 60)
+    assert status["historical_left"] == 50
     assert datetime.fromisoformat(status["since"]) <= datetime.fromisoformat(first["timestamp"])
 
     tws.do("notice", code=2105, text="HMDS data farm connection is broken:ushmds")

@@ -11,6 +11,7 @@ from random import Random
 from urllib.parse import quote
 
 import pytest
+from patience import PATIENCE
 from tws.looptime import run
 from tws.market import NOW
 from tws.process import TwsProcess
@@ -158,6 +159,7 @@ def siege(start, tmp_path, *arguments):
     files = sorted(tmp_path.rglob("*"))
     yield host
     assert host.process.poll() is None
+    host.http.headers.pop("X-Symcache-Deadline", None)
     assert host.http.post("/data/validate", json={"symbol": "MSFT", "timeframes": ["1d"]}).json() == before
     assert sorted(tmp_path.rglob("*")) == files, "nothing is written but what was there"
     assert host.stop() == 0
@@ -218,7 +220,7 @@ def test_and_where_interactive_brokers_is_asked(besieged_broker, requests):
     ids=["bytes", "a null in the path", "a line break in the path", "a length below none", "endless", "two hosts"],
 )
 def test_what_is_no_http_at_all_is_turned_away(besieged, line):
-    with socket.create_connection(("127.0.0.1", besieged.http.base_url.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", besieged.http.base_url.port), timeout=PATIENCE) as connection:
         connection.sendall(line)
         assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
 

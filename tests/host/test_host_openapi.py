@@ -7,7 +7,10 @@ import subprocess
 import sys
 
 import pytest
+from patience import PATIENCE
 from tws.process import TwsProcess
+
+from symcache_core.timeframes import TIMEFRAMES
 
 TOKEN = "a-token-of-this-test"
 LET_IN = {"401", "421"}
@@ -22,7 +25,7 @@ STATUSES = {
     ("GET", "/health/"): {"200"} | LET_IN,
 }
 
-SECONDS_AN_EXAMPLE = 3
+SECONDS_AN_EXAMPLE = 10
 """For all the routes; far more than it takes, even on a busy machine."""
 
 # Most symbols are unknown, and the second look that Interactive Brokers gets takes seconds.
@@ -71,6 +74,15 @@ def test_every_field_of_every_shape_is_described(described):
     assert all(shape["description"] for shape in shapes.values())
 
 
+def test_a_timeframe_is_one_of_those_that_the_core_knows(described):
+    shapes = described["components"]["schemas"]
+    listed = shapes["ValidateRequest"]["properties"]["timeframes"]["anyOf"][0]["items"]
+    one = shapes["HistoricalRequest"]["properties"]["timeframe"]
+    query = {each["name"]: each["schema"] for each in described["paths"]["/data/head-timestamp"]["get"]["parameters"]}
+    for schema in (listed, one, query["timeframe"]):
+        assert (schema["type"], schema["enum"]) == ("string", list(TIMEFRAMES))
+
+
 def test_the_token_is_described_where_there_is_one(start, described):
     assert "securitySchemes" not in described["components"]
     guarded = start(SYMCACHE_HOST_TOKEN=TOKEN)
@@ -93,7 +105,7 @@ def explore(host, folder, examples, *options):
         capture_output=True,
         check=False,
         text=True,
-        timeout=120 + SECONDS_AN_EXAMPLE * examples,
+        timeout=PATIENCE + SECONDS_AN_EXAMPLE * examples,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "8 selected" in ended.stdout

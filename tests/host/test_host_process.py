@@ -9,6 +9,7 @@ import sys
 from datetime import date
 
 import pytest
+from patience import PATIENCE
 
 from symcache_core.errors import ConfigurationError
 from symcache_host.command import main, read_settings
@@ -25,7 +26,7 @@ def test_a_signal_ends_it_in_good_order_and_its_log_says_replay(start, number, t
     host = start()
     host.http.get("/")
     host.process.send_signal(number)
-    assert host.process.wait(5) == 0
+    assert host.process.wait(PATIENCE) == 0
     assert host.process.stdout.read() == "", "the ready line was the only one"
     assert "REPLAY" in (tmp_path / "host.log").read_text()
 
@@ -33,7 +34,7 @@ def test_a_signal_ends_it_in_good_order_and_its_log_says_replay(start, number, t
 def test_it_ends_when_standard_input_closes_if_told_so(start):
     host = start("--until-stdin-closes")
     host.process.stdin.close()
-    assert host.process.wait(5) == 0
+    assert host.process.wait(PATIENCE) == 0
 
 
 def test_else_it_lives_on(host):
@@ -113,14 +114,16 @@ def test_a_cache_file_that_cannot_be_used_is_one_clear_line_and_status_3(capsys,
 
 def test_a_missing_extra_is_named():
     blocked = "import sys; sys.modules['fastapi'] = None; from symcache_host.command import main; sys.exit(main([]))"
-    ended = subprocess.run([sys.executable, "-c", blocked], capture_output=True, check=False, text=True, timeout=20)
+    ended = subprocess.run(
+        [sys.executable, "-c", blocked], capture_output=True, check=False, text=True, timeout=PATIENCE
+    )
     assert ended.returncode == 2
     assert "pip install 'symcache[host]'" in ended.stderr
 
 
 def test_help_names_every_option(tmp_path):
     command = [sys.executable, "-m", "symcache_host", "--help"]
-    shown = subprocess.run(command, capture_output=True, check=False, text=True, timeout=20).stdout
+    shown = subprocess.run(command, capture_output=True, check=False, text=True, timeout=PATIENCE).stdout
     options = ["bind", "port", "gateway", "latency", "as-of", "token", "data-dir", "until-stdin-closes"]
     assert all(f"--{option}" in shown for option in options)
 

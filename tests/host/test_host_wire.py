@@ -7,6 +7,8 @@ import json
 import pytest
 from tws.process import TwsProcess
 
+from symcache_core.timeframes import TIMEFRAMES
+
 ORIGIN = {"gateway": "replay", "host": "symcache 0.1.0"}
 NO_ERROR = {"error": None, "error_kind": None, "error_code": None, "retry_after": None}
 DATA = ("open", "high", "low", "close", "volume")
@@ -196,6 +198,14 @@ def test_a_question_that_does_not_fit_is_refused_with_its_place(host, body):
     response = host.http.post("/data/validate", json=body)
     assert response.status_code == 422
     assert all({"type", "loc", "msg"} == set(problem) for problem in response.json()["detail"])
+
+
+def test_a_timeframe_that_nobody_knows_is_refused_with_those_there_are(host):
+    response = host.http.post("/data/validate", json={"symbol": "AAPL", "timeframes": ["1d", "3d"]})
+    assert response.status_code == 422
+    (problem,) = response.json()["detail"]
+    assert (problem["type"], problem["loc"]) == ("literal_error", ["body", "timeframes", 1])
+    assert all(repr(timeframe) in problem["msg"] for timeframe in TIMEFRAMES)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 from ib_async import Stock
+from patience import PATIENCE
 from tws.listings import known_on
 from tws.looptime import run
 from tws.market import NOW
@@ -554,7 +555,7 @@ def over_tcp(story):
 
     async def main(tws):
         async with connected(tws, sleep=lambda _pause: asyncio.sleep(0.02)) as connection:
-            await asyncio.wait_for(story(tws, connection), 60)
+            await asyncio.wait_for(story(tws, connection), PATIENCE)
 
     with TwsProcess() as tws:
         asyncio.run(main(tws))
@@ -593,4 +594,4 @@ def test_it_closes_in_the_middle_of_an_attempt():
 
 def test_a_host_that_asks_another_gateway_does_not_import_ib_async():
     command = "import sys, symcache_host.server, symcache_host.ib; sys.exit('ib_async' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", command], check=False, timeout=30).returncode == 0
+    assert subprocess.run([sys.executable, "-c", command], check=False, timeout=PATIENCE).returncode == 0

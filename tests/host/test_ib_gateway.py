@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from importlib.resources import files
 
 import pytest
+from patience import PATIENCE
 from tws.codes import PACING
 from tws.looptime import run
 from tws.market import NOW
@@ -375,6 +376,7 @@ def test_bars_are_those_of_the_broker_however_many_requests_they_take():
     [
         ("AAPL", "1m", "2012-01-03T15:00", "2012-01-03T15:29:59", 30, "2012-01-03T15:00", "2012-01-03T15:29"),
         ("AAPL", "1h", "2012-01-03", "2012-01-03T23:59:59", 7, "2012-01-03T14:30", "2012-01-03T20:30"),
+        ("AAPL", "2h", "2012-01-03", "2012-01-03T23:59:59", 4, "2012-01-03T14:30", "2012-01-03T20:30"),
         ("AAPL", "1d", "2012-01-03", "2012-01-03", 1, "2012-01-03", "2012-01-03"),
         ("AAPL", "1w", "2012-01-02", "2012-01-23", 4, "2012-01-02", "2012-01-23"),
         ("EURUSD", "1d", "2012-01-03", "2012-01-05", 3, "2012-01-03", "2012-01-05"),
@@ -452,7 +454,6 @@ def test_its_status_tells_how_things_stand():
         "waiting": 0,
         "messages_left": 48,
         "historical_left": 50,
-        "small_bars_left": 60,
     }
 
 
@@ -657,12 +658,29 @@ def test_whoever_joins_what_a_batch_waits_for_is_served_at_once():
                 await asyncio.sleep(0.01)
             begin, last = loop.time(), symbols[AT_ONCE - 1]
             assert (await host.validate(last, ["1d"])).head_timestamps
-            assert loop.time() - begin <= 4 * 0.2 * MARGIN, "a slot for each of its two requests, and what threads take"
+            assert loop.time() - begin <= 2 * 0.2 * MARGIN, "a slot for each of its two requests"
             for load in loads:
                 load.cancel()
             await asyncio.wait(loads)
             await asyncio.sleep(0.01)
             assert tws.counts()["violations"] == {}
+
+    told(story)
+
+
+def test_what_has_not_had_its_turn_by_the_deadline_is_never_asked():
+    async def story(tws, gateway):
+        async with service(gateway, backend="memory") as (host, _):
+            await host.validate("IBM", [])
+            symbols = [f"ZZ{number}" for number in range(LARGEST_BATCH)]
+            answer = await host.validate_many(symbols, ["1d"], BatchTerms(x_symcache_deadline=2))
+            assert {each.error for each in answer.results.values()} == {"no answer before the caller's deadline"}
+            await asyncio.sleep(0.01)
+            asked = tws.counts()["requests"]["details"]
+            assert 2 * MESSAGES_PER_SECOND <= asked <= 2 * MESSAGES_PER_SECOND + 10
+            assert (gateway.status()["waiting"], gateway.status()["open_requests"]) == (0, 0)
+            await asyncio.sleep(60)
+            assert tws.counts()["requests"]["details"] == asked
 
     told(story)
 
@@ -770,7 +788,7 @@ def test_without_its_extra_the_gateway_is_refused_with_how_to_install_it(tmp_pat
         "sys.exit(main(['--gateway', 'ib']))"
     )
     command = [sys.executable, "-c", blocked]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, text=True, timeout=20)
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, text=True, timeout=PATIENCE)
     assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 1
     assert "pip install 'symcache[ib]'" in ended.stderr

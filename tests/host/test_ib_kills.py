@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from itertools import cycle
 
 import pytest
+from patience import PATIENCE
 from tws.listings import known_on
 from tws.market import NOW
 from tws.process import TwsProcess
@@ -104,7 +105,7 @@ def test_a_tws_that_is_killed_under_load_costs_no_verdict_no_slot_and_no_client_
 
     async def main(tws):
         async with gateway_to(tws) as gateway:
-            await asyncio.wait_for(story(tws, gateway), 15 * kills)
+            await asyncio.wait_for(story(tws, gateway), PATIENCE * kills)
 
     with TwsProcess() as tws:
         asyncio.run(main(tws))

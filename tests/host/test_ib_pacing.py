@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tws import looptime
+from ib_async import Contract
 from tws.looptime import run
 
 from symcache_core.errors import ProviderPacingError
+from symcache_core.timeframes import TIMEFRAMES
 from symcache_host.gateway import ANYONE, Asker, Priority
+from symcache_host.ib import contracts
 from symcache_host.ib.pacing import MARGIN, Request, Scheduler
 
 LATENCY = 0.02
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_sockets():
-    """Nothing here has to arrive in real time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(looptime, "HURRY", math.inf)
-        yield
 
 
 def now():
@@ -60,14 +54,8 @@ class Wire:
         for request in {request for request, _, _ in historical}:
             assert most_within(15.0, [begin for other, begin, _ in historical if other == request]) <= 1
         for data in {(request.contract, request.what) for request, _, _ in historical}:
-            assert most_within(2.0, weighed(historical, lambda one, data=data: (one.contract, one.what) == data)) < 6
-        assert most_within(600.0, weighed(historical, lambda one: "sec" in one.bar_size)) <= 60
-
-
-def weighed(entries, counts):
-    return [
-        begin for request, begin, _ in entries if counts(request) for _ in range(2 if request.what == "BID_ASK" else 1)
-    ]
+            begins = [begin for other, begin, _ in historical if (other.contract, other.what) == data]
+            assert most_within(2.0, begins) < 6
 
 
 def most_within(seconds, times):
@@ -79,11 +67,11 @@ def most_within(seconds, times):
     return most
 
 
-contracts, kinds_of_data = st.integers(1, 4), st.sampled_from(["TRADES", "BID_ASK"])
+contract_ids, kinds_of_data = st.integers(1, 4), st.sampled_from(["TRADES", "MIDPOINT"])
 requests = st.one_of(
     st.just(Request("details")),
-    st.tuples(contracts, kinds_of_data).map(lambda drawn: Request("head", *drawn)),
-    st.tuples(contracts, kinds_of_data, st.sampled_from(["5 secs", "1 hour"]), st.integers(1, 3)).map(
+    st.tuples(contract_ids, kinds_of_data).map(lambda drawn: Request("head", *drawn)),
+    st.tuples(contract_ids, kinds_of_data, st.sampled_from(["1 min", "1 hour"]), st.integers(1, 3)).map(
         lambda drawn: Request("bars", *drawn)
     ),
 )
@@ -106,13 +94,19 @@ def test_whatever_is_asked_whenever_and_given_up_whenever_no_rule_is_broken(aske
         await asyncio.gather(*(ask(*question) for question in asked))
         assert wire.scheduler.waiting == 0
         wire.check()
-        await asyncio.sleep(700)
-        left = wire.scheduler.messages_left, wire.scheduler.historical_left, wire.scheduler.small_bars_left
-        assert left == (48, 50, 60)
+        await asyncio.sleep(20)
+        assert (wire.scheduler.messages_left, wire.scheduler.historical_left) == (48, 50)
         assert not wire.scheduler._counts, "nothing is counted for ever"
         assert not wire.scheduler._ends
 
     run(story())
+
+
+def test_nothing_is_ever_asked_for_that_has_rules_of_its_own():
+    shown = {contracts.what_to_show(Contract(secType=asset_type)) for asset_type in contracts._DEFAULTS}
+    assert "BID_ASK" not in shown, "it counts twice"
+    shortest = min(timeframe.length for timeframe in TIMEFRAMES.values())
+    assert shortest >= timedelta(minutes=1), "bars of less have a budget of their own"
 
 
 @pytest.mark.parametrize("clients", [1, 4])

@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from patience import PATIENCE
+
 from .server import bound
 
-PATIENCE = 20
 TESTS = str(Path(__file__).parents[1])
 
 
