@@ -229,6 +229,15 @@ def test_what_is_known_of_a_negative_does_not_pass_to_the_valid_verdict_after_it
     assert reconciled(entry(negative), entry(valid("1d"), now=NOW + 60)).validation_result.contract_info is None
 
 
+@pytest.mark.parametrize("suspect_is", ["stored", "late"])
+def test_of_two_of_the_same_moment_a_suspect_stays_one_whichever_comes_late(suspect_is):
+    plain = entry(valid("1d"))
+    suspect = doubted(NOW + 600, plain, ("1d",))
+    assert suspect.cached_at == plain.cached_at
+    pair = (suspect, plain) if suspect_is == "stored" else (plain, suspect)
+    assert reconciled(*pair) == suspect
+
+
 def test_of_two_suspects_of_the_same_moment_the_earlier_doubt_counts():
     plain = entry(valid("1d"))
     one, other = (doubted(NOW + seconds, plain) for seconds in (600, 900))
