@@ -65,8 +65,7 @@ def reconcile(stored: CachedSymbolInfo | None, late: CachedSymbolInfo, now: floa
     """
     if stored is None or stored.cached_at > now + CLOCK_TOLERANCE:
         return late
-    # By the moment of the answer, not of the write: what waited may be older than what others have stored meanwhile.
-    older, newer = (stored, late) if stored.cached_at <= late.cached_at else (late, stored)
+    older, newer = _in_order(stored, late)
     old, new = older.validation_result, newer.validation_result
     since = newer.cached_at
     if not new.is_valid:
@@ -119,6 +118,16 @@ def overrules(known: CachedSymbolInfo, negative: CachedSymbolInfo, instrument: I
 
 def _asked_at(part: Part) -> float:
     return part.asked_at
+
+
+def _in_order(stored: CachedSymbolInfo, late: CachedSymbolInfo) -> tuple[CachedSymbolInfo, CachedSymbolInfo]:
+    """The older and the newer one, by the moment of the answer; of the same moment, the late one is the newer."""
+    # Not by the moment of the write: what waited may be older than what others have stored meanwhile.
+    if stored.cached_at != late.cached_at:
+        return (stored, late) if stored.cached_at < late.cached_at else (late, stored)
+    # A valid one that is contradicted stays as old as it was, and is to be asked about again sooner.
+    both_valid = stored.validation_result.is_valid and late.validation_result.is_valid
+    return (late, stored) if both_valid and stored.ttl_seconds < late.ttl_seconds else (stored, late)
 
 
 def _holds_against(old: CachedSymbolInfo, negative: ProviderAnswer, now: float, policy: Policy) -> bool:

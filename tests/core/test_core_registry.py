@@ -1,10 +1,13 @@
 """Plug-ins are found through entry points; a broken one is reported and hurts nobody."""
 
+import re
 import subprocess
 import sys
+from importlib.metadata import EntryPoint, entry_points
 
 import pytest
 
+from symcache_core import registry as registry_module
 from symcache_core.errors import ConfigurationError, DuplicateBackendError, UnknownBackendError
 from symcache_core.plugin import Backend
 from symcache_core.registry import Registry
@@ -166,3 +169,135 @@ def test_opening_one_backend_imports_no_other(tmp_path):
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "[]"
+
+
+def test_who_claims_a_name_twice_is_told_by_whom_it_is_claimed(tmp_path, monkeypatch):
+    (tmp_path / "my_third_memory.py").write_text(WORKING.format(name="memory"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(DuplicateBackendError) as raised:
+        Registry(["my_third_memory"]).backend("memory")
+    assert re.fullmatch(
+        r"backend 'memory' is claimed by memory \(symcache \S+\) and my_third_memory \(setting 'plugins'\); remove one",
+        str(raised.value),
+    )
+
+
+def test_a_working_module_of_the_setting_is_not_blamed_for_a_name_that_nobody_has(tmp_path, monkeypatch):
+    (tmp_path / "my_working_backend.py").write_text(WORKING.format(name="mine"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UnknownBackendError, match=r"no backend 'jsn'; installed: .*mine"):
+        Registry(["my_working_backend"]).backend("jsn")
+
+
+def test_every_broken_module_of_the_setting_is_named_when_the_backend_is_not_found():
+    with pytest.raises(ConfigurationError) as raised:
+        Registry(["no_such_one", "no_such_other"]).backend("mine")
+    assert str(raised.value) == (
+        "plug-in 'no_such_one': ModuleNotFoundError: No module named 'no_such_one'; "
+        "plug-in 'no_such_other': ModuleNotFoundError: No module named 'no_such_other'"
+    )
+
+
+def test_of_an_installed_backend_that_is_broken_only_its_own_plugin_is_named(install):
+    install("third", "third_plugin", "raise RuntimeError('no licence')")
+    with pytest.raises(ConfigurationError) as raised:
+        Registry(["no_such_one"]).backend("third")
+    assert str(raised.value) == "plug-in 'third': RuntimeError: no licence"
+
+
+def test_a_name_that_is_near_none_is_not_taken_for_another():
+    with pytest.raises(UnknownBackendError) as raised:
+        Registry().backend("zzz")
+    assert re.fullmatch("setting 'backend': no backend 'zzz'; installed: [a-z]+(, [a-z]+)*", str(raised.value))
+
+
+def test_after_a_refused_plugin_the_others_are_still_reported(install):
+    install("third", "third_plugin_c", WORKING.format(name="third"), distribution="a-third")
+    install("third", "third_plugin_d", WORKING.format(name="third"), distribution="b-third")
+    install("zoo", "zoo_plugin", WORKING.format(name="zoo"))
+    reports = Registry().reports()
+    assert [(report.name, report.error is None) for report in reports][-3:] == [
+        ("third", True),
+        ("third", False),
+        ("zoo", True),
+    ]
+    assert reports[-2].error == "DuplicateBackendError: backend 'third' is already provided by a-third 1.0"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"), [("sub/s.json", "base/sub/s.json"), ("{data_dir}/s.json", "data/s.json")]
+)
+def test_a_path_is_relative_to_the_base_and_may_name_the_data_folder(tmp_path, path, expected):
+    store = Registry().open("json", {"path": path}, base_dir=tmp_path / "base", data_dir=tmp_path / "data")
+    store.write("key", b"{}", 4e9)
+    store.close()
+    assert (tmp_path / expected).exists()
+
+
+NESTED = """
+from pydantic import BaseModel
+from symcache_core import Backend, hookimpl
+
+class Inner(BaseModel, extra="forbid"):
+    path: str = ""
+
+class Settings(BaseModel):
+    at: Inner = Inner()
+
+def fail(settings):
+    raise ZeroDivisionError("a slip")
+
+@hookimpl
+def symcache_backends():
+    yield Backend(name="third", settings=Settings, open=fail)
+"""
+
+
+def test_a_wrong_option_within_an_option_is_named_too(install, tmp_path):
+    install("third", "nested_plugin", NESTED)
+    with pytest.raises(ConfigurationError) as raised:
+        Registry().open("third", {"at": {"zzz": 1}}, base_dir=tmp_path, data_dir=tmp_path)
+    assert str(raised.value) == "backends.third: unknown setting 'at.zzz'; known: at"
+
+
+def test_a_backend_that_fails_to_open_in_a_way_of_its_own_is_at_fault(install, tmp_path):
+    install("third", "failing_plugin", NESTED)
+    with pytest.raises(ConfigurationError) as raised:
+        Registry().open("third", {}, base_dir=tmp_path, data_dir=tmp_path)
+    assert str(raised.value) == (
+        "backend 'third' failed to open with ZeroDivisionError; this is a fault in the backend"
+    )
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+
+
+TWICE = WORKING.format(name="third") + '    yield Backend(name="third", settings=MemorySettings, open=MemoryBackend)\n'
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        (
+            "x = 1",
+            "ConfigurationError: it implements no hook: decorate a function 'symcache_backends' with @hookimpl",
+        ),
+        (TWICE, "DuplicateBackendError: its hook gives backend 'third' twice"),
+        (BROKEN["hook takes an argument"][0], "PluginValidationError: Plugin 'third' for hook 'symcache_backends'"),
+    ],
+    ids=["no hook", "twice", "an argument"],
+)
+def test_what_a_plugin_does_wrong_is_said_under_its_own_name(install, source, error):
+    install("third", "third_plugin", source)
+    reports = {report.name: report for report in Registry().reports()}
+    assert reports["third"].error.startswith(error)
+    assert reports["third"].backends == ()
+
+
+def test_a_plugin_of_no_distribution_goes_by_its_module_and_comes_after_ours(install, monkeypatch):
+    install("memory", "homeless_plugin", WORKING.format(name="memory"))
+    (ours,) = entry_points(group="symcache", name="json")
+    homeless = EntryPoint("memory", "homeless_plugin", "symcache")
+    monkeypatch.setattr(registry_module, "entry_points", lambda group: [homeless, ours])
+    assert [(report.name, report.source.split()[0]) for report in Registry().reports()] == [
+        ("json", "symcache"),
+        ("memory", "homeless_plugin"),
+    ]

@@ -1,6 +1,7 @@
 """An entry survives its line of JSON, and nothing else passes for one."""
 
 import json
+import zlib
 
 import pytest
 from hypothesis import given
@@ -75,3 +76,28 @@ def test_an_entry_of_a_newer_schema_is_known_as_such(monkeypatch):
     monkeypatch.undo()
     with pytest.raises(NewerSchemaError, match="schema 2"):
         codec.decode(KEY, line)
+
+
+def line_of(body):
+    return b'{"v":1,"sum":"%08x","entry":%b}' % (zlib.crc32(body, zlib.crc32(f"1|{KEY}|".encode())), body)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"junk", f"entry {KEY!r} is not a line of symcache"),
+        (codec.encode("ib||MSFT||", INFO), f"entry {KEY!r} does not match its checksum"),
+        (line_of(b'{"cached_at":1.0}'), f"entry {KEY!r} is incomplete: 2 fields do not fit"),
+    ],
+    ids=["no line", "another key's", "incomplete"],
+)
+def test_what_is_wrong_with_a_line_is_told_with_its_key(line, why):
+    with pytest.raises(CorruptEntryError) as raised:
+        codec.decode(KEY, line)
+    assert str(raised.value) == why
+
+
+def test_a_line_is_written_as_it_is_documented():
+    body = codec.encode(KEY, INFO).partition(b'"entry":')[2][:-1]
+    assert codec.encode(KEY, INFO) == line_of(body)
+    assert json.loads(body)["cached_at"] == 1793000000.25

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 from faulty_backend import LendingBackend
@@ -478,3 +479,78 @@ def test_of_a_storage_out_of_reach_nobody_knows_the_size(storage, backend):
     assert storage.size() == 1000
     backend.error = UNPLUGGED
     assert storage.size() is None
+
+
+# -- until when, and what is said --------------------------------------------------------------------------------------
+
+
+def test_an_entry_is_kept_by_the_clock_of_the_machine_whatever_clock_decides_freshness(
+    storage, backend, answered, clock
+):
+    kept = []
+    write = backend.write
+    backend.write = lambda key, line, keep_until: (kept.append(keep_until), write(key, line, keep_until))
+    clock.now = 1000.0
+    storage.keep(KEY, answered("1d"), None)
+    assert kept == [pytest.approx(time.time() + EXACT.ttl + EXACT.stale_if_error, abs=60)]
+
+
+def test_all_that_is_said_of_an_outage_is_what_it_was_and_what_it_cost(storage, backend, answered, caplog, monkeypatch):
+    monkeypatch.setattr(storage_module, "MAX_UNWRITTEN", 1)
+    backend.error = UNPLUGGED
+    for symbol in ("A", "B"):
+        storage.keep(f"ib||{symbol}||", answered("1d", symbol=symbol), None)
+    storage.settle()
+    assert [record.getMessage() for record in caplog.records] == [
+        "symbol cache works without its storage: unplugged",
+        "symbol cache loses ib||B||: 1 entries wait for the storage already",
+        "symbol cache loses 1 validated symbols, not written: unplugged",
+    ]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda storage: storage.find(KEY),
+        lambda storage: storage.find_many([KEY]),
+        ReliableStore.count,
+    ],
+    ids=["find", "find_many", "count"],
+)
+def test_whatever_fails_to_reach_it_notes_why(storage, backend, use):
+    backend.error = UNPLUGGED
+    use(storage)
+    assert storage.error is UNPLUGGED
+
+
+def test_what_is_cleared_counts_once_wherever_it_was(storage, backend, answered):
+    storage.keep(KEY, answered("1d"), None)
+    backend.write_error = UNPLUGGED
+    storage.keep(KEY, answered("1h"), None)
+    for key in keys_of(3):
+        storage.keep(key, answered("1d"), None)
+    assert storage.clear() == 4
+    assert (storage.unwritten, storage.find(KEY), storage.clear()) == (0, None, 0)
+
+
+def test_nobody_waits_for_a_thread_that_writes_what_was_late(storage, backend, answered, clock):
+    backend.error = UNPLUGGED
+    storage.keep(KEY, answered("1d"), None)
+    backend.error = None
+    clock.advance(RETRY)
+    writing, found = threading.Event(), threading.Event()
+    write = backend.write
+
+    def write_late(key, line, keep_until):
+        writing.set()
+        assert found.wait(20), "the other one waits for this write"
+        write(key, line, keep_until)
+
+    backend.write = write_late
+    late = threading.Thread(target=storage.find, args=["ib||MSFT||"])
+    late.start()
+    assert writing.wait(20)
+    assert storage.find("ib||GOOG||") is None
+    found.set()
+    late.join()
+    assert storage.unwritten == 0

@@ -4,13 +4,15 @@ import json
 
 import pytest
 
-from symcache_core.entries import unversioned
+from symcache_core.entries import codec, unversioned
 from symcache_core.entries.items import Item, Unreadable
+from symcache_core.models import Part
 from symcache_core.registry import Registry
 from symcache_core.settings import SymcacheSettings
 from symcache_core.transfer import entries_in
 
 NOW = 1793000000.0
+HEAD = "1980-12-12T14:30:00+00:00"
 
 
 def entry(symbol="AAPL", cached_at=NOW, contract=None, **changes):
@@ -123,3 +125,124 @@ def test_of_two_spellings_a_negative_never_hides_a_valid_one(age):
     table = {"BRK.B": entry("BRK.B"), "BRK B": entry("BRK B", NOW - age, is_valid=False, head_timestamps=None)}
     (item,) = unversioned.by_key(unversioned.entries_of(table)).values()
     assert item.info.validation_result.is_valid
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({}, True),
+        ({"AAPL": entry()}, True),
+        ({"version": 3, "AAPL": entry()}, True),
+        ({"AAPL": {}}, False),
+        ({"AAPL": "validation_result"}, False),
+        ({"AAPL": ["validation_result"]}, False),
+        ([], False),
+        (7, False),
+        (None, False),
+    ],
+)
+def test_a_file_is_known_by_its_entries(document, expected):
+    assert unversioned.is_table(document) is expected
+
+
+@pytest.mark.parametrize(
+    ("symbol", "value", "why"),
+    [
+        ("AAPL", 7, "entry 'AAPL' is not readable: it is no object"),
+        ("AAPL", {**entry(), "cached_at": "soon"}, "field 'cached_at': Input should be a valid number"),
+        ("AAPL", entry(said="so"), "unknown field 'validation_result.said'; known: none"),
+        ("", entry(), "empty symbol: give a ticker"),
+        ("A", entry(contract=contract("A", "SHOE", "NYSE", "USD")), "asset type 'SHOE' is not known"),
+        ("CL", entry(contract=contract("CL", "FUT", "NYMEX", "USD")), "a future without an expiry: nothing says which"),
+        (
+            "RY",
+            entry(contract=contract("RY", "STK", "T S E", "CAD")),
+            "no symbol can be typed for STK at 'T S E' in 'CAD'",
+        ),
+    ],
+)
+def test_why_a_symbol_is_no_entry_is_told(symbol, value, why):
+    told = only({symbol: value})
+    assert told.name == symbol
+    assert told.why.startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "told", "key"),
+    [
+        # What is said of a plain share that is listed in the United States is said of the plain symbol.
+        ("AAPL", contract("AAPL", "", "", ""), "ib||AAPL||"),
+        ("AAPL", contract("AAPL", " stk ", " nasdaq ", " usd "), "ib||AAPL||"),
+        ("AAPL", contract("AAPL", "STK", "SMART", "USD"), "ib||AAPL||"),
+        ("AAPL", contract("AAPL", "STK", "NYSE", ""), "ib||AAPL||"),
+        ("AAPL", None, "ib||AAPL||"),
+        # Elsewhere, or in other money, it is another one.
+        ("SHEL", contract("SHEL", "STK", "LSE", "USD"), "ib||SHEL|LSE|USD"),
+        ("SHEL", contract("SHEL", "STK", "LSE", "GBP"), "ib||SHEL|LSE|GBP"),
+        ("SHEL", contract("SHEL", "STK", "SMART", "GBP"), "ib||SHEL||GBP"),
+        ("SHEL", contract("SHEL", "STK", "LSE", ""), "ib||SHEL|LSE|"),
+        # Two currencies are their pair, wherever it is routed.
+        ("EURUSD", contract("EUR", "", "", ""), "ib|CASH|EUR||USD"),
+        ("EURUSD", contract("EUR", "CASH", "IDEALPRO", "USD"), "ib|CASH|EUR||USD"),
+        ("EURUSD", contract("EUR", "CASH", "FXCONV", "USD"), "ib|CASH|EUR|FXCONV|USD"),
+        ("EURUSD", contract("EUR", "CASH", "FXCONV", ""), "ib|CASH|EUR|FXCONV|USD"),
+        ("EURUSD", contract("EUR", "CASH", "NYSE", "USD"), "ib|CASH|EUR|NYSE|USD"),
+        # Of a future it has to be known which.
+        ("ESZ6", contract("ES", "FUT", "CME", ""), "ib|FUT|ESZ6|CME|"),
+        ("ES", contract("ES", "FUT", "CME", "USD", localSymbol="ESZ6"), "ib|FUT|ESZ6|CME|USD"),
+        ("ES", contract("ES", "FUT", "CME", "USD", lastTradeDateOrContractMonth="202612"), "ib|FUT|ES 202612|CME|USD"),
+        (
+            "ES",
+            contract("ES", "FUT", "CME", "USD", localSymbol="ES", lastTradeDateOrContractMonth="20261218"),
+            "ib|FUT|ES 20261218|CME|USD",
+        ),
+        # A qualified symbol says itself what it is.
+        ("RY@TSE:CAD", contract("RY", "STK", "NYSE", "USD"), "ib||RY|TSE|CAD"),
+        ("SPX", contract("SPX", "IND", "CBOE", "USD"), "ib|IND|SPX|CBOE|USD"),
+    ],
+)
+def test_a_symbol_is_the_instrument_that_was_found_under_it(symbol, told, key):
+    assert only({symbol: entry(symbol, contract_info=told)}).key == key
+
+
+@pytest.mark.parametrize("changes", [{}, {"localSymbol": None}, {"localSymbol": "XXXX"}, {"localSymbol": ""}], ids=str)
+def test_a_future_whose_local_symbol_names_no_expiry_is_not_guessed(changes):
+    told = only({"ES": entry("ES", contract=contract("ES", "FUT", "CME", "USD", **changes))})
+    assert isinstance(told, Unreadable)
+
+
+def test_an_entry_keeps_what_was_told_of_each_timeframe():
+    item = only({"AAPL": entry(head_timestamps={"1h": HEAD, "1d": None})})
+    assert item.info.validation_result.head_timestamps == {"1h": HEAD}
+    assert item.info.parts == {"1h": Part(head_timestamp=HEAD, asked_at=NOW, ttl_seconds=2592000)}
+    assert only({"AAPL": entry(head_timestamps={"1d": None})}).info.validation_result.head_timestamps is None
+
+
+@pytest.mark.parametrize(("ttl", "expected"), [(2592000, 300), (60, 60)])
+def test_a_negative_lives_five_minutes_at_most_and_keeps_what_was_told_with_it(ttl, expected):
+    item = only({"AAPL": {**entry(is_valid=False, head_timestamps={"1h": HEAD, "1d": None}), "ttl_seconds": ttl}})
+    assert (item.info.ttl_seconds, item.info.confirmed) == (expected, False)
+    assert item.info.validation_result.head_timestamps == {"1h": HEAD}
+    assert set(item.info.parts) == {"1h"}
+
+
+def test_another_provider_may_have_said_it():
+    (item,) = unversioned.entries_of({"AAPL": entry()}, "replay")
+    assert (item.key, item.info.provenance.provider) == ("replay||AAPL||", "replay")
+
+
+def test_what_is_made_of_two_spellings_is_stored_under_their_key():
+    table = {"BRK.B": entry("BRK.B"), "BRK B": entry("BRK B", NOW - 60, head_timestamps={"1d": HEAD})}
+    ((key, item),) = unversioned.by_key(unversioned.entries_of(table)).items()
+    assert key == item.key == "ib||BRK B||"
+    assert codec.decode(key, item.line) == item.info
+
+
+def test_of_two_negatives_the_later_one_counts():
+    for age in (-60.0, 60.0):
+        table = {
+            "BRK.B": entry("BRK.B", is_valid=False, head_timestamps=None, error_message="one"),
+            "BRK B": entry("BRK B", NOW - age, is_valid=False, head_timestamps=None, error_message="other"),
+        }
+        (item,) = unversioned.by_key(unversioned.entries_of(table)).values()
+        assert item.info.validation_result.error_message == ("one" if age > 0 else "other")

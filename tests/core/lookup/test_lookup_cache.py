@@ -7,7 +7,9 @@ import pytest
 from faulty_backend import FaultyBackend, TellingBackend
 
 from symcache_core.errors import BackendUnavailableError, ProviderError, ProviderTimeoutError
+from symcache_core.lookup import cache as cache_module
 from symcache_core.lookup.cache import PolicyCache
+from symcache_core.lookup.counters import LookupCounters, SharedCounters
 from symcache_core.models import Outcome, ValidationResult
 from symcache_core.policy import Policy
 from symcache_core.testing.cache_bench import DAY, verdict
@@ -333,3 +335,112 @@ def test_no_symbol_forges_a_line_of_the_log(open_cache, provider, caplog):
         ask(cache, provider, "\nINFO AAPL\r\n", "1d")
     assert len(caplog.messages) == 4
     assert all(message.isprintable() for message in caplog.messages)
+
+
+def test_a_peek_gives_whatever_is_stored_over_or_not_and_counts_as_no_lookup(open_cache, clock):
+    cache = open_cache()
+    stored = cache.store("BRK.B", verdict("BRK B", "1d"))
+    clock.advance(100 * DAY)
+    assert cache.peek(" brk-b ") == stored
+    assert cache.peek("MSFT") is None
+    assert cache.get_stats().hits == cache.get_stats().misses == 0
+
+
+def test_an_answer_comes_with_its_entry_and_its_age(open_cache, provider, clock):
+    cache = open_cache()
+    assert ask(cache, provider, "AAPL", "1d").info == cache.peek("AAPL")
+    clock.advance(60)
+    lookup = ask(cache, provider, "AAPL", "1d")
+    assert (lookup.info, lookup.age) == (cache.peek("AAPL"), 60)
+    clock.advance(-90)
+    assert ask(cache, provider, "AAPL", "1d").age == 0, "a clock that was set back makes nothing younger than new"
+
+
+def test_an_explanation_tells_of_the_providers_failure_about_this_symbol_and_of_the_storages(
+    open_cache, backend, provider
+):
+    cache = open_cache()
+    provider.error = ProviderError("ambiguous")
+    with pytest.raises(ProviderError):
+        ask(cache, provider, "AAPL")
+    assert cache.explain("AAPL").error == "ProviderError: ambiguous"
+    assert (cache.explain("MSFT").error, cache.explain("MSFT").storage_error) == (None, None)
+    backend.error = BackendUnavailableError("unplugged")
+    cache.get("MSFT")
+    assert cache.explain("MSFT").storage_error == "BackendUnavailableError: unplugged"
+
+
+def test_an_explanation_is_of_the_symbol_however_it_is_written(open_cache):
+    cache = open_cache()
+    cache.store("BRK.B", verdict("BRK B", "1d"))
+    about = cache.explain(" brk-b ", "1h")
+    assert (about.symbol, about.key, about.provider) == ("BRK B", "ib||BRK B||", "ib")
+    assert (about.is_valid, about.missing) == (True, ("1h",))
+
+
+@pytest.fixture
+def count_elsewhere(backend, clock):
+    """Counts a miss, as another process does, and adds it to the stored sums."""
+
+    def count_elsewhere():
+        counters = LookupCounters(SharedCounters(backend, "ib", clock), "failing")
+        counters.missed("AAPL")
+        counters.flush()
+
+    return count_elsewhere
+
+
+def test_the_figures_have_the_sums_over_every_process_and_since_when(open_cache, count_elsewhere, clock):
+    began = clock()
+    count_elsewhere()
+    clock.advance(60)
+    cache = open_cache()
+    cache.get("AAPL")
+    stats = cache.get_stats()
+    assert (stats.backend, stats.provider, stats.cached_symbols) == ("failing", "ib", 0)
+    assert (stats.misses, stats.totals.misses, stats.since) == (1, 2, began)
+
+
+def test_while_the_storage_is_away_the_figures_are_those_of_this_process(open_cache, count_elsewhere, backend):
+    count_elsewhere()
+    cache = open_cache()
+    backend.error = BackendUnavailableError("unplugged")
+    cache.get("AAPL")
+    stats = cache.get_stats()
+    assert (stats.degraded, stats.unwritten) == (True, 0)
+    assert (stats.totals.misses, stats.since) == (1, None)
+
+
+def test_a_storage_that_is_back_is_degraded_until_all_that_waited_is_written(open_cache, backend, provider, clock):
+    cache = open_cache(near_cache_size=0)
+    backend.error = BackendUnavailableError("unplugged")
+
+    async def main():
+        await asyncio.gather(*(cache.get_or_validate(f"S{n}", (), provider.validate) for n in range(150)))
+
+    asyncio.run(main())
+    backend.error = None
+    clock.advance(5)
+    cache.get("AAPL")
+    stats = cache.get_stats()
+    assert cache._known.storage.error is None
+    assert (stats.degraded, stats.unwritten, stats.cached_symbols) == (True, 50, 150)
+
+
+def test_closing_waits_for_background_work_as_long_as_it_is_told_and_for_the_last_time(open_cache):
+    cache, drained = open_cache(), []
+
+    async def drain(timeout, *, last):
+        drained.append((timeout, last))
+
+    cache._asking.flights.drain = drain
+    asyncio.run(cache.aclose())
+    asyncio.run(cache.aclose(drain=5))
+    assert drained == [(0.0, True), (5, True)]
+
+
+def test_of_many_symbols_eight_are_looked_up_at_a_time_if_nothing_else_is_said(open_cache, provider, monkeypatch):
+    monkeypatch.setattr(cache_module, "look_up_many", lambda *_args: _args[-1])
+    cache = open_cache()
+    assert cache.get_or_validate_many(["AAPL"], (), provider.validate) == 8
+    assert cache.get_or_validate_many(["AAPL"], (), provider.validate, concurrency=3) == 3

@@ -281,3 +281,79 @@ def test_a_lease_that_cannot_be_released_is_nobodys_error(tmp_path, open_fleet):
     backend.error = BackendUnavailableError("unplugged")
     fleet.release(KEY, permit)
     asyncio.run(until(lambda: not fleet._permits))
+
+
+class Unreturnable(LendingBackend):
+    """Lends leases that cannot be released."""
+
+    def before(self, what, key):
+        if what == "release":
+            raise BackendUnavailableError("unplugged")
+
+
+def test_a_lease_that_is_not_needed_and_cannot_be_released_is_nobodys_error_either(open_fleet, tmp_path):
+    found = asyncio.run(ask(open_fleet(Unreturnable(tmp_path)), look=lambda: "an answer", is_enough=bool))
+    assert found == (None, "an answer")
+
+
+def test_a_look_that_fails_while_somebody_else_has_the_turn_fails_as_it_is(open_fleet, tmp_path):
+    def look():
+        raise LookupError("unreadable")
+
+    async def main():
+        backend = LendingBackend(tmp_path)
+        theirs, mine = open_fleet(backend), open_fleet(backend)
+        await ask(theirs)
+        with pytest.raises(LookupError, match="unreadable"):
+            await ask(mine, look=look)
+        assert backend.held == {KEY}
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("outcome", ["an answer", "an error"])
+def test_nothing_is_said_of_what_comes_of_a_try_whose_caller_was_cancelled(slow, open_fleet, caplog, outcome):
+    def look():
+        looked.set()
+        if outcome == "an error":
+            raise LookupError("unreadable")
+
+    async def main():
+        trying = asyncio.create_task(ask(fleet, look=look))
+        await until(slow.asked.is_set)
+        trying.cancel()
+        await asyncio.wait({trying})
+        slow.go.set()
+        await until(looked.is_set)
+        await until(lambda: not slow.held)
+
+    looked = threading.Event()
+    fleet = open_fleet(slow)
+    asyncio.run(main())
+    fleet._threads._pool.shutdown()
+    assert caplog.records == []
+
+
+def test_a_child_lets_go_of_every_lease_that_it_has_inherited(open_fleet, tmp_path):
+    async def main():
+        backend = LendingBackend(tmp_path)
+        fleet = open_fleet(backend)
+        for key in ("one", "two"):
+            await fleet.acquire(key, nothing, never, TIMEOUT)
+        assert backend.held == {"one", "two"}
+        fleet.abandon()
+        assert backend.held == set()
+
+    asyncio.run(main())
+
+
+def test_an_inherited_lease_that_cannot_be_released_keeps_nobody_from_the_others(open_fleet, tmp_path):
+    async def main():
+        backend = Unreturnable(tmp_path)
+        fleet = open_fleet(backend)
+        for key in ("one", "two"):
+            await fleet.acquire(key, nothing, never, TIMEOUT)
+        fleet.abandon()
+        assert backend.held == set()
+
+    asyncio.run(main())

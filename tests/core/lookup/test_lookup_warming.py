@@ -3,9 +3,10 @@
 import asyncio
 import subprocess
 import sys
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 
 import pytest
+from tws.looptime import run as run_simulated
 
 from symcache_core import SymcacheSettings, open_symbol_cache
 from symcache_core.errors import (
@@ -16,8 +17,8 @@ from symcache_core.errors import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from symcache_core.lookup.warming import OUTAGE_AFTER, TRIES, Warming
-from symcache_core.models import ProviderAnswer, ValidationResult
+from symcache_core.lookup.warming import OUTAGE_AFTER, SINGLY, TOGETHER, TRIES, Warming
+from symcache_core.models import CachedSymbolInfo, Lookup, Outcome, ProviderAnswer, SymbolLookup, ValidationResult
 from symcache_core.protocols import CanValidateMany
 from symcache_core.testing.cache_bench import DAY, Clock
 
@@ -291,3 +292,103 @@ print(asyncio.run(warm(Source(), ["AAPL", "MSFT"])), asyncio.run(warm(ManyAtOnce
 def test_warming_from_a_provider_of_ones_own_needs_no_http_client():
     done = subprocess.run([sys.executable, "-c", WITHOUT_HTTPX], capture_output=True, text=True, check=False)
     assert done.stdout == "2 2\n", done.stderr
+
+
+class Direct:
+    """Has every symbol asked about, one after the other, and keeps nothing; notes how many might be at once."""
+
+    def __init__(self):
+        self.concurrency = None
+
+    async def get_or_validate_many(self, symbols, timeframes, validate, *, concurrency=8):
+        self.concurrency = concurrency
+        for symbol in symbols:
+            try:
+                answer = await validate(symbol, timeframes)
+            except ProviderError as error:
+                yield SymbolLookup(symbol, error=error)
+                continue
+            result = getattr(answer, "result", answer)
+            info = CachedSymbolInfo(validation_result=result, cached_at=0.0, ttl_seconds=DAY)
+            yield SymbolLookup(symbol, Lookup(result, Outcome.MISS, 0.0, info))
+
+
+@pytest.mark.parametrize(
+    ("source", "settings", "expected"),
+    [
+        (Source, {}, SINGLY),
+        (BatchSource, {}, TOGETHER),
+        (Source, {"concurrency": 3}, 3),
+        (BatchSource, {"concurrency": 3}, 3),
+        (Source, {"budget": 1}, 1),
+        (Source, {"budget": 119}, 1),
+        (Source, {"budget": 120}, 2),
+        (Source, {"budget": 6000}, SINGLY),
+        (BatchSource, {"budget": 6000}, 100),
+    ],
+    ids=str,
+)
+def test_as_many_are_under_way_as_suit_the_provider_and_its_budget(source, settings, expected):
+    cache = Direct()
+    run_simulated(drained(Warming(cache, source(), **settings), ["AAPL"]))
+    assert cache.concurrency == expected
+    assert type(cache.concurrency) is int
+
+
+async def drained(warming, symbols):
+    async with aclosing(warming.run(symbols)) as results:
+        return [each async for each in results]
+
+
+def test_a_budget_lets_one_by_at_once_and_the_others_at_even_intervals():
+    source = Source()
+    warming = Warming(Direct(), source, budget=120)
+    run_simulated(drained(warming, SYMBOLS[:5]))
+    assert source.times == pytest.approx([0.0, 0.5, 1.0, 1.5, 2.0])
+    assert warming.summary.seconds == pytest.approx(2.0)
+
+
+def test_who_is_put_off_lets_nobody_by_for_as_long_as_the_provider_says():
+    source = Source()
+    source.failing = {"S0": ProviderPacingError("slowly", retry_after=7.0)}
+    warming = Warming(Direct(), source)
+    run_simulated(drained(warming, ["S0", "S1"]))
+    assert source.asked == ["S0", "S1", "S0", "S0"]
+    assert source.times == pytest.approx([0.0, 7.0, 7.0, 14.0])
+
+
+@pytest.mark.parametrize(("count", "ends"), [(OUTAGE_AFTER - 1, False), (OUTAGE_AFTER, True)])
+def test_so_many_failures_in_a_row_are_the_providers(count, ends):
+    source = Source()
+    source.failing = {f"S{number}": ProviderUnavailableError("unplugged") for number in range(count)}
+    warming = Warming(Direct(), source)
+    with pytest.raises(ProviderUnavailableError) if ends else nullcontext():
+        run_simulated(drained(warming, SYMBOLS))
+    assert (len(warming.summary.failed), warming.summary.valid) == (count, 0 if ends else len(SYMBOLS) - count)
+
+
+@pytest.mark.parametrize("between", [None, ProviderError("ambiguous")], ids=["an answer", "an error about one symbol"])
+def test_an_answer_about_a_symbol_begins_the_row_anew(between):
+    source = Source()
+    source.failing = {symbol: ProviderUnavailableError("unplugged") for symbol in SYMBOLS[: 2 * OUTAGE_AFTER - 1]}
+    source.failing[f"S{OUTAGE_AFTER - 1}"] = between
+    warming = Warming(Direct(), source)
+    run_simulated(drained(warming, SYMBOLS[: 2 * OUTAGE_AFTER - 1]))
+    assert warming.summary.symbols == 2 * OUTAGE_AFTER - 1
+
+
+def test_errors_about_symbols_are_never_taken_for_the_providers():
+    source = Source()
+    source.failing = {"*": ProviderError("ambiguous")}
+    warming = Warming(Direct(), source)
+    run_simulated(drained(warming, SYMBOLS))
+    assert len(warming.summary.failed) == len(SYMBOLS) > OUTAGE_AFTER
+
+
+def test_old_answers_for_want_of_new_ones_are_failures_in_a_row_too(cache, clock):
+    warm(cache, Source())
+    clock.advance(31 * DAY)
+    source = Source()
+    source.failing = {"*": ProviderUnavailableError("unplugged")}
+    with pytest.raises(ProviderUnavailableError):
+        warm(cache, source)
