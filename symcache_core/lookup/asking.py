@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 
@@ -12,25 +11,14 @@ from ..concurrency.threads import StorageThreads
 from ..errors import ProviderTimeoutError
 from ..models import CachedSymbolInfo
 from ..policy import Policy, answers, missing, rule_for
-from ..protocols import Clock, Validate
+from ..protocols import Clock
 from ..symbols import Instrument
 from .fleet import Fleet
-from .known import Known
+from .known import Known, Question
 from .provider_calls import ProviderCalls
 
 Found = tuple[CachedSymbolInfo | None, bool]
 """An entry, and whether the provider had to be asked for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a lookup wants to know, and whom to ask."""
-
-    symbol: str
-    instrument: Instrument
-    key: str
-    wanted: tuple[str, ...]
-    validate: Validate
 
 
 class Asking:
@@ -113,16 +101,8 @@ class Asking:
             asked = question.wanted if anew else self._lacking(info, question.wanted)
             answer = await self._calls.ask(question.key, str(question.instrument), asked, question.validate)
             # Whoever leaves now, what the provider said is stored before the next one may ask.
-            keeping = self._threads.run(
-                self._known.keep,
-                question.symbol,
-                question.instrument,
-                question.key,
-                answer,
-                asked,
-                info,
-                partial(self.fleet.release, lease, permit),
-            )
+            done = partial(self.fleet.release, lease, permit)
+            keeping = self._threads.run(self._known.keep, question, answer, asked, info, done)
         except BaseException:
             self.fleet.release(lease, permit)
             raise

@@ -14,12 +14,12 @@ from ..models import CachedSymbolInfo, CacheStats, Lookup, Outcome, ProviderAnsw
 from ..policy import Policy, Rule
 from ..protocols import Clock, StorageBackend, Validate
 from ..symbols import Instrument
-from .asking import Asking, Question
+from .asking import Asking
 from .bulk import look_up_many
 from .counters import LookupCounters, SharedCounters
 from .explain import Explanation, explain
 from .fleet import Fleet
-from .known import Known
+from .known import Known, Question
 from .near_cache import Get, NearCache, fast_get
 from .provider_calls import ProviderCalls
 

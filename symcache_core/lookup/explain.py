@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from .. import policy as rules
-from ..models import CachedSymbolInfo, Provenance, VerdictChange
+from ..models import CachedSymbolInfo, Part, Provenance, VerdictChange
 from ..policy import Freshness, Policy, Rule
 
 BECAUSE: Mapping[Rule, str] = {
@@ -107,45 +108,32 @@ def explain(
         storage_error: Why the storage is out of reach, if it is.
     """
     rule = rules.rule_for(info, wanted, now, policy, throttled=throttled_until is not None)
-    about = Explanation(
-        symbol=symbol,
-        key=key,
-        provider=provider,
-        state=None,
-        rule=rule,
-        because=BECAUSE[rule],
-        missing=tuple(wanted),
-        error=_told(error),
-        storage_error=_told(storage_error),
-    )
+    about: dict[str, Any] = {"symbol": symbol, "key": key, "provider": provider, "rule": rule, "because": BECAUSE[rule]}
+    about |= {"error": _told(error), "storage_error": _told(storage_error)}
     if info is None:
-        return about
+        return Explanation(state=None, missing=tuple(wanted), **about)
     fresh_until = info.cached_at + info.ttl_seconds
-    known = {
-        "state": rules.freshness(info, now, policy),
-        "is_valid": info.validation_result.is_valid,
-        "error_message": info.validation_result.error_message,
-        "confirmed": info.confirmed,
-        "provenance": info.provenance,
-        "cached_at": info.cached_at,
-        "age": now - info.cached_at,
-        "fresh_until": fresh_until,
-        "asks_again_at": now if rule.asks else max(rules.refresh_at(info, policy), throttled_until or 0.0),
-        "serves_until": fresh_until + (policy.stale_if_error if info.confirmed else 0.0),
-        "suspect_since": info.suspect_since,
-        "repeats": info.repeats,
-        "timeframes": {
-            name: TimeframeState(
-                head_timestamp=part.head_timestamp,
-                asked_at=part.asked_at,
-                fresh_until=part.asked_at + part.ttl_seconds,
-            )
-            for name, part in info.parts.items()
-        },
-        "missing": rules.missing(info, wanted, now),
-        "changes": info.changes,
-    }
-    return about.model_copy(update=known)
+    return Explanation(
+        **about,
+        **{name: getattr(info, name) for name in _AS_STORED},
+        state=rules.freshness(info, now, policy),
+        is_valid=info.validation_result.is_valid,
+        error_message=info.validation_result.error_message,
+        age=now - info.cached_at,
+        fresh_until=fresh_until,
+        asks_again_at=now if rule.asks else max(rules.refresh_at(info, policy), throttled_until or 0.0),
+        serves_until=fresh_until + (policy.stale_if_error if info.confirmed else 0.0),
+        timeframes={name: _state(part) for name, part in info.parts.items()},
+        missing=rules.missing(info, wanted, now),
+    )
+
+
+_AS_STORED = ("confirmed", "provenance", "cached_at", "suspect_since", "repeats", "changes")
+
+
+def _state(part: Part) -> TimeframeState:
+    fresh_until = part.asked_at + part.ttl_seconds
+    return TimeframeState(head_timestamp=part.head_timestamp, asked_at=part.asked_at, fresh_until=fresh_until)
 
 
 def _told(error: Exception | None) -> str | None:

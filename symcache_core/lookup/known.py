@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from .. import merging
 from ..entries.reliable import ReliableStore
@@ -12,11 +13,22 @@ from ..entries.store import EntryStore, Merge
 from ..errors import InvalidSymbolError
 from ..models import CachedSymbolInfo, ProviderAnswer
 from ..policy import Policy
-from ..protocols import Clock, StorageBackend
+from ..protocols import Clock, StorageBackend, Validate
 from ..symbols import Instrument, key_prefix
 from .near_cache import NearCache, Watch
 
 log = logging.getLogger("symcache")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a lookup wants to know, and whom to ask."""
+
+    symbol: str
+    instrument: Instrument
+    key: str
+    wanted: tuple[str, ...]
+    validate: Validate
 
 
 class Known:
@@ -101,9 +113,7 @@ class Known:
 
     def keep(
         self,
-        symbol: str,
-        instrument: Instrument,
-        key: str,
+        question: Question,
         answer: ProviderAnswer,
         asked: Sequence[str],
         known: CachedSymbolInfo | None,
@@ -112,23 +122,21 @@ class Known:
         """Keep an answer, merged with what is there, now or as soon as the storage can; never fails.
 
         Args:
-            symbol: As the caller wrote it.
-            instrument: What it means.
-            key: Its storage key.
+            question: What was asked.
             answer: What the provider has just said.
             asked: The timeframes that it was asked for.
             known: What was found before, for when the storage is out of reach.
             done: Is called when it is stored.
         """
-        writes, version = self.near.writes, self._watch.version()
+        key, writes, version = question.key, self.near.writes, self._watch.version()
         try:
             info = self.storage.keep(key, self._merging(key, answer, asked), known)
         finally:
             self.near.forget(key)
             done()
-        if _stands_alone(instrument, info):
+        if _stands_alone(question.instrument, info):
             # Even if it is not stored, as beside an entry of a newer schema; unless someone else has written, too.
-            self.near.keep(key, symbol, info, now=self._clock(), version=version, writes=writes + 1)
+            self.near.keep(key, question.symbol, info, now=self._clock(), version=version, writes=writes + 1)
         return info
 
     def store(self, key: str, answer: ProviderAnswer) -> CachedSymbolInfo:

@@ -6,7 +6,7 @@ from faulty_backend import FaultyBackend, TellingBackend
 
 from symcache_core.entries import codec
 from symcache_core.errors import BackendUnavailableError
-from symcache_core.lookup.known import Known
+from symcache_core.lookup.known import Known, Question
 from symcache_core.lookup.near_cache import NearCache
 from symcache_core.models import ContractInfo
 from symcache_core.symbols import Instrument
@@ -29,7 +29,7 @@ def known(backend, clock):
 
 
 def keep(known, answer, of=AAPL, asked=(), before=None, done=lambda: None):
-    return known.keep(*of, answer, asked, before, done)
+    return known.keep(Question(*of, asked, None), answer, asked, before, done)
 
 
 def put(backend, key, info):
