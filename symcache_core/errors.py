@@ -134,4 +134,4 @@ def may_pass(error: BaseException) -> bool:
 
     A connection refused and a timeout are an ``OSError`` where a provider does not say it in this family's words.
     """
-    return error.passes if isinstance(error, ProviderError) else isinstance(error, OSError)
+    return getattr(error, "passes", False) or isinstance(error, OSError)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from .lookup.cache import PolicyCache
 from .protocols import Clock, StorageBackend
 from .registry import Registry
 from .settings import SymcacheSettings
-
-if TYPE_CHECKING:
-    from .lookup.cache import PolicyCache
 
 
 def open_symbol_cache(settings: SymcacheSettings | None = None, *, clock: Clock = time.time) -> PolicyCache:
@@ -25,8 +23,6 @@ def open_symbol_cache(settings: SymcacheSettings | None = None, *, clock: Clock 
         ConfigurationError: A setting is wrong, or the backend's name is unknown.
         BackendError: The storage is there and cannot be used.
     """
-    from .lookup.cache import PolicyCache  # here, so that to import the face stays cheap
-
     settings = settings or SymcacheSettings()
     backend = open_backend(settings)
     return PolicyCache(

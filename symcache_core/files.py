@@ -13,7 +13,9 @@ from typing import BinaryIO
 def replacing(
     path: Path, *, temporary: Path | None = None, before: Callable[[], None] | None = None
 ) -> Iterator[BinaryIO]:
-    """Write a file that takes a path's place in one step, once it is whole and survives a power loss; of mode 0600.
+    """Write a file that takes a path's place in one step, once it is whole and safe on disk; of mode 0600.
+
+    That it is there survives a power loss once its folder is synced, too: see :func:`sync_folder`.
 
     Args:
         path: Where it shall be.
@@ -36,7 +38,6 @@ def replacing(
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -51,7 +52,7 @@ def sync_folder(folder: Path) -> None:
 def _temporary(path: Path) -> tuple[int, Path]:
     import tempfile  # here, as stores do without it, and it is slow to import
 
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=".symcache-", suffix=".part", dir=path.parent)
     return descriptor, Path(name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable
 from datetime import UTC, datetime, time, timedelta
@@ -83,12 +84,6 @@ def reconcile(stored: CachedSymbolInfo | None, late: CachedSymbolInfo, now: floa
     if older.cached_at == newer.cached_at:
         doubts = [info.suspect_since for info in (older, newer) if info.suspect_since is not None]
         newer = newer.model_copy(update={"suspect_since": min(doubts, default=None)})
-    return united(older, newer)
-
-
-def united(older: CachedSymbolInfo, newer: CachedSymbolInfo) -> CachedSymbolInfo:
-    """The newer of two valid entries, with what only the older one knows; of each timeframe, what was asked last."""
-    old, new = older.validation_result, newer.validation_result
     parts = {
         name: max((part for part in (newer.parts.get(name), older.parts.get(name)) if part), key=_asked_at)
         for name in {**older.parts, **newer.parts}
@@ -98,6 +93,24 @@ def united(older: CachedSymbolInfo, newer: CachedSymbolInfo) -> CachedSymbolInfo
     if later:
         result = with_changes(result, head_timestamps={**(result.head_timestamps or {}), **later})
     return newer.model_copy(update={"validation_result": result, "parts": FrozenDict(parts)})
+
+
+def settle(known: CachedSymbolInfo, other: CachedSymbolInfo, now: float, policy: Policy) -> CachedSymbolInfo:
+    """The one to keep of two entries of different origin, or what they make together.
+
+    That a valid symbol has become invalid is for its provider to say, twice: a valid verdict that still serves stays.
+    Of two such the newer one gets the timeframes that only the older one knows. Otherwise the newer one is kept.
+
+    Args:
+        known: What is there already.
+        other: What comes from elsewhere.
+        now: The present.
+        policy: How long answers live.
+    """
+    if _serves_as_valid(known, now, policy) and _serves_as_valid(other, now, policy):
+        both = reconcile(known, other, now, policy)
+        return next((each for each in (known, other) if each == both), both)
+    return other if _supersedes(other, known, now, policy) else known
 
 
 def overrules(known: CachedSymbolInfo, negative: CachedSymbolInfo, instrument: Instrument) -> bool:
@@ -116,18 +129,35 @@ def overrules(known: CachedSymbolInfo, negative: CachedSymbolInfo, instrument: I
     return all(not one or one == other for one, other in zip(asked, found, strict=True))
 
 
+def _serves_as_valid(info: CachedSymbolInfo, now: float, policy: Policy) -> bool:
+    is_over = freshness(info, now, policy) is Freshness.EXPIRED
+    return info.validation_result.is_valid and not is_over and info.cached_at <= now + CLOCK_TOLERANCE
+
+
+def _supersedes(other: CachedSymbolInfo, known: CachedSymbolInfo, now: float, policy: Policy) -> bool:
+    if freshness(known, now, policy) is Freshness.EXPIRED:
+        return True
+    is_valid, was_valid = other.validation_result.is_valid, known.validation_result.is_valid
+    if is_valid != was_valid and (was_valid or not known.confirmed):
+        return is_valid
+    # A stamp from the future tells no moment.
+    since, last = (-math.inf if at > now + CLOCK_TOLERANCE else at for at in (other.cached_at, known.cached_at))
+    return since > last
+
+
 def _asked_at(part: Part) -> float:
     return part.asked_at
 
 
 def _in_order(stored: CachedSymbolInfo, late: CachedSymbolInfo) -> tuple[CachedSymbolInfo, CachedSymbolInfo]:
-    """The older and the newer one, by the moment of the answer; of the same moment, the late one is the newer."""
-    # Not by the moment of the write: what waited may be older than what others have stored meanwhile.
-    if stored.cached_at != late.cached_at:
-        return (stored, late) if stored.cached_at < late.cached_at else (late, stored)
-    # A valid one that is contradicted stays as old as it was, and is to be asked about again sooner.
-    both_valid = stored.validation_result.is_valid and late.validation_result.is_valid
-    return (late, stored) if both_valid and stored.ttl_seconds < late.ttl_seconds else (stored, late)
+    """The older and the newer one; of the same moment, a contradicted one is the newer, else the late one."""
+    # By the moment of the answer, not of the write: what waited may be older than what others have stored meanwhile. A
+    # valid verdict that is contradicted keeps its moment, and the sooner one is to be asked about again.
+    doubts = [info.doubted for info in (stored, late)]
+    swapped = stored.cached_at > late.cached_at
+    if stored.cached_at == late.cached_at and late.validation_result.is_valid:
+        swapped = doubts == [True, False] or (doubts == [True, True] and stored.ttl_seconds < late.ttl_seconds)
+    return (late, stored) if swapped else (stored, late)
 
 
 def _holds_against(old: CachedSymbolInfo, negative: ProviderAnswer, now: float, policy: Policy) -> bool:

@@ -65,7 +65,7 @@ class Rule(StrEnum):
         return self.waits or self is Rule.REFRESH_AHEAD
 
     @property
-    def has_fallback(self) -> bool:
+    def asks_with_fallback(self) -> bool:
         """Whether the provider is asked although there is something to serve, should it fail."""
         return self.asks and self is not Rule.MISS
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ log = logging.getLogger("symcache")
 def adopt(path: Path) -> bool:
     """Rewrite such a file as a snapshot, and keep the original as ``.bak``; False if it is no such file.
 
-    What cannot be read goes to ``.quarantine``.
+    What cannot be read goes to ``.quarantine``; what could not even bridge an outage any more is left out.
 
     Raises:
         OSError: The folder cannot be written.
@@ -39,12 +40,12 @@ def adopt(path: Path) -> bool:
     rejected = [each for each in found if isinstance(each, Unreadable)]
     for each in rejected:
         log.warning("%s: %a: %s; it is set aside in %s", path, each.name, each.why, beside(path, ".quarantine").name)
-    members = unversioned.by_key(each for each in found if isinstance(each, Item))
+    members = unversioned.by_key((each for each in found if isinstance(each, Item)), time.time())
     _back_up(path, text)
     if rejected:
         with open(open_private(beside(path, ".quarantine"), os.O_WRONLY | os.O_APPEND), "ab") as quarantine:
             quarantine.writelines(json.dumps({each.name: table[each.name]}).encode() + b"\n" for each in rejected)
-    # Such a file never forgot an entry; one that is over still bridges an outage.
+    # How long an outage may last that an entry bridges is a setting, which a backend does not know.
     dumped = (records.dump(records.name_of(key), members[key].line, FOREVER) for key in sorted(members))
     replace(path, records.dump_snapshot(dumped))
     log.info("%s: took over %d symbols of an unversioned cache", path, len(members))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from symcache_core.files import replacing
+from symcache_core.files import replacing, sync_folder
 
 
 def open_private(path: Path, flags: int) -> int:
@@ -31,6 +31,7 @@ def replace(path: Path, pieces: Iterable[bytes], *, before: Callable[[], None] |
     """
     with replacing(path, temporary=beside(path, ".tmp"), before=before) as file:
         file.writelines(pieces)
+    sync_folder(path.parent)
 
 
 def lock(descriptor: int) -> None:

@@ -44,7 +44,7 @@ class SharedFiles:
         self._shares_memory = shares_memory
 
     def open(self) -> None:
-        """Open the files, and only then part with what was open before."""
+        """Open the files; what was open before is the caller's to close."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as undo:
             descriptor = open_private(beside(self._path, ".lock"), os.O_RDWR)

@@ -52,14 +52,13 @@ def compact(session: Session) -> None:
     """Drop what is expired or superseded from the storage; it may be in use meanwhile."""
     name = session.settings.backend
     with closing(open_backend(session.settings)) as store:
-        before = _size(store)
+        before, done = _size(store), isinstance(store, CanCompact)
         if isinstance(store, CanCompact):
             with session.output.busy(f"compacting {name}"):
                 store.compact()
         else:
             session.output.note(f"the backend {name!r} has nothing to compact")
         after = _size(store)
-    done = isinstance(store, CanCompact)
     session.output.show_one(
         {"backend": name, "compacted": done, "before": before, "after": after},
         {"backend": name, "compacted": "yes" if done else "no", "before": _shown(before), "after": _shown(after)},

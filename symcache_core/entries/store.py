@@ -124,6 +124,11 @@ class EntryStore:
         """Drop every entry of this provider; tells how many there were."""
         return sum(self._backend.delete(key) for key in list(self.keys()))
 
+    @property
+    def knows_size(self) -> bool:
+        """Whether the storage can tell how much room it takes."""
+        return isinstance(self._backend, CanSize)
+
     def size(self) -> int | None:
         """How many bytes the whole storage takes, if it can tell.
 

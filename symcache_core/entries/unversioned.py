@@ -15,9 +15,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..errors import CorruptEntryError, InvalidSymbolError
-from ..merging import united
+from ..merging import settle
 from ..messages import explain
 from ..models import CachedSymbolInfo, ContractInfo, Part, Provenance, ValidationResult
+from ..policy import Freshness, Policy, freshness
 from ..symbols import ASSET_TYPES, Instrument
 from .items import Found, Item, Unreadable
 
@@ -25,6 +26,7 @@ PROVIDER = "ib"
 """Whose answers such caches held."""
 
 _NEGATIVE_TTL = 300.0
+_USUAL = Policy()
 
 _SHARES, _PAIR, _FUTURE = "STK", "CASH", "FUT"
 
@@ -54,15 +56,22 @@ def entries_of(table: Mapping[str, Any], provider: str = PROVIDER) -> Iterator[F
         yield found(symbol, partial(_entry, value=value, provider=provider))
 
 
-def by_key(items: Iterable[Item]) -> dict[str, Item]:
-    """One entry a key, of symbols that mean one instrument.
+def by_key(items: Iterable[Item], now: float, policy: Policy = _USUAL) -> dict[str, Item]:
+    """One entry a key, of symbols that mean one instrument, without those that could not even bridge an outage.
 
-    A valid verdict goes before a negative. Of two valid ones the later gets the timeframes that only the other knows.
+    Args:
+        items: In the order of the file.
+        now: Seconds since the epoch.
+        policy: How long answers live.
     """
     kept: dict[str, Item] = {}
     for item in items:
-        other = kept.get(item.key)
-        kept[item.key] = item if other is None else _both(other, item)
+        if freshness(item.info, now, policy) is Freshness.EXPIRED:
+            continue
+        known = kept.get(item.key)
+        info = item.info if known is None else settle(known.info, item.info, now, policy)
+        if known is None or info is not known.info:
+            kept[item.key] = item if info is item.info else Item.made(item.key, info)
     return kept
 
 
@@ -74,14 +83,6 @@ def found(symbol: str, make: Callable[[str], Item]) -> Found:
         return Unreadable(symbol, explain(error, "field", []))
     except (CorruptEntryError, InvalidSymbolError) as error:
         return Unreadable(symbol, str(error))
-
-
-def _both(one: Item, other: Item) -> Item:
-    older, newer = sorted((one, other), key=lambda item: item.info.cached_at)
-    was_valid, is_valid = older.info.validation_result.is_valid, newer.info.validation_result.is_valid
-    if was_valid and is_valid:
-        return Item.made(newer.key, united(older.info, newer.info))
-    return older if was_valid else newer
 
 
 def _entry(symbol: str, value: Any, provider: str) -> Item:

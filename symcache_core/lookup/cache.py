@@ -148,7 +148,7 @@ class PolicyCache:
                 if rule is Rule.REFRESH_AHEAD:
                     self._asking.refresh(question)
                 return self._answer(symbol, outcome if error is None else Outcome.STALE, info, now, wanted, error)
-            fallback = info if rule.has_fallback else None
+            fallback = info if rule.asks_with_fallback else None
             try:
                 # Who has only a part of the answer waits for the rest, as who has nothing does.
                 soft_timeout = self._policy.soft_timeout if rule is Rule.STALE_IF_ERROR else None
@@ -204,7 +204,7 @@ class PolicyCache:
         self._check_open()
         counters, storage = self._counters.current(), self._known.storage
         totals, since = self._counters.totals() if storage.error is None else (counters, None)
-        cached = storage.count()
+        cached, size = storage.count(), storage.size()
         return CacheStats(
             **counters.model_dump(exclude={"hit_ratio"}),
             backend=self._name,
@@ -213,7 +213,7 @@ class PolicyCache:
             waiting=self._asking.flights.waiting(),
             degraded=storage.error is not None or bool(storage.unwritten),
             unwritten=storage.unwritten,
-            size=storage.size(),
+            size=size,
             totals=totals,
             since=since,
         )
@@ -283,7 +283,7 @@ class PolicyCache:
     def _decide(self, question: Question, info: CachedSymbolInfo | None, now: float) -> tuple[Rule, Exception | None]:
         """Which rule serves, and the provider's failure if that is why it is not asked."""
         rule = rules.rule_for(info, question.wanted, now, self._policy)
-        if not rule.has_fallback or (error := self._calls.throttled(question.key)) is None:
+        if not rule.asks_with_fallback or (error := self._calls.throttled(question.key)) is None:
             return rule, None
         rule = rules.rule_for(info, question.wanted, now, self._policy, throttled=True)
         return rule, error if rule is Rule.RETRY_THROTTLE else None

@@ -39,7 +39,7 @@ class Fleet:
     Args:
         backend: Who lends the leases; one that cannot lock makes everyone a permit at once.
         threads: Which wait for the backend.
-        is_reachable: Whether the backend is worth asking; if it is not, it is everyone for himself.
+        is_reachable: Whether the backend is worth asking; if it is not, everyone asks.
     """
 
     def __init__(self, backend: StorageBackend, threads: StorageThreads, is_reachable: Callable[[], bool]) -> None:

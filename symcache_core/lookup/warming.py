@@ -142,7 +142,7 @@ class Warming:
             error = found.error
             assert error is not None, "there is a lookup or an error"
             self.summary.failed[found.symbol] = error
-        self._in_a_row = self._in_a_row + 1 if error is not None and _is_the_provider_s(error) else 0
+        self._in_a_row = self._in_a_row + 1 if error is not None and _concerns_the_provider(error) else 0
         if error is not None and self._in_a_row >= OUTAGE_AFTER:
             raise error
 
@@ -189,5 +189,5 @@ def _validation(provider: ExternalDataProvider) -> Validate:
     return provider.validate_and_get_metadata
 
 
-def _is_the_provider_s(error: Exception) -> bool:
+def _concerns_the_provider(error: Exception) -> bool:
     return may_pass(error) or isinstance(error, ProviderPermissionError)

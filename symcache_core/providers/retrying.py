@@ -22,7 +22,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from ..errors import ProviderError, ProviderTimeoutError, may_pass
+from ..errors import ProviderError, ProviderTimeoutError
 from .deadline import Deadline
 from .wire import OlderHostFailure
 
@@ -63,7 +63,11 @@ async def ask_again(ask: Callable[[], Awaitable[T]], deadline: Deadline, sleep: 
 
 def _is_worth_another_attempt(error: BaseException) -> bool:
     """Whether another attempt may fare better; one that has timed out has used up its time."""
-    return may_pass(error) and not isinstance(error, ProviderTimeoutError | OlderHostFailure)
+    return (
+        isinstance(error, ProviderError)
+        and error.passes
+        and not isinstance(error, ProviderTimeoutError | OlderHostFailure)
+    )
 
 
 def _wait(state: RetryCallState) -> float:

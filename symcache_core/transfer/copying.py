@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -19,9 +18,8 @@ from ..entries import codec
 from ..entries.items import Found, Item, Unreadable, understood
 from ..entries.store import Change, EntryStore, update_of
 from ..errors import CorruptEntryError, NewerSchemaError
-from ..merging import reconcile
-from ..models import CachedSymbolInfo
-from ..policy import CLOCK_TOLERANCE, Freshness, Policy, freshness, keep_until
+from ..merging import settle
+from ..policy import Freshness, Policy, freshness, keep_until
 from ..protocols import StorageBackend
 from .stores import lines_of
 
@@ -181,29 +179,10 @@ class _Copier:
             known = codec.decode(item.key, there)
         except NewerSchemaError:
             return Fate.KEPT, item
-        if not (self._serves_as_valid(known) and self._serves_as_valid(item.info)):
-            return Fate.COPIED if self._supersedes(item.info, known) else Fate.KEPT, item
-        both = reconcile(known, item.info, self._now, self._policy)
-        if both == known:
+        kept = settle(known, item.info, self._now, self._policy)
+        if kept is known:
             return Fate.KEPT, item
-        return (Fate.COPIED, item) if both == item.info else (Fate.MERGED, Item.made(item.key, both))
-
-    def _serves_as_valid(self, info: CachedSymbolInfo) -> bool:
-        is_over = freshness(info, self._now, self._policy) is Freshness.EXPIRED
-        return info.validation_result.is_valid and not is_over and self._since(info) > -math.inf
-
-    def _supersedes(self, info: CachedSymbolInfo, known: CachedSymbolInfo) -> bool:
-        if freshness(known, self._now, self._policy) is Freshness.EXPIRED:
-            return True
-        is_valid, was_valid = info.validation_result.is_valid, known.validation_result.is_valid
-        if was_valid and not is_valid:
-            return False
-        if is_valid and not was_valid and not known.confirmed:
-            return True
-        return self._since(info) > self._since(known)
-
-    def _since(self, info: CachedSymbolInfo) -> float:
-        return -math.inf if info.cached_at > self._now + CLOCK_TOLERANCE else info.cached_at
+        return (Fate.COPIED, item) if kept is item.info else (Fate.MERGED, Item.made(item.key, kept))
 
     def _update(self, key: str, change: Change) -> None:
         if self._dry_run:

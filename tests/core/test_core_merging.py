@@ -283,3 +283,14 @@ def test_a_negative_or_a_verdict_without_a_contract_overrules_nothing():
     negative = ProviderAnswer(ValidationResult(is_valid=False, symbol="RY", contract_info=RY))
     for plain in (entry(negative, now=NOW + 1), entry(valid(), now=NOW + 1)):
         assert merging.overrules(plain, entry(invalid()), Instrument.parse("RY@TSE:CAD")) is False
+
+
+@pytest.mark.parametrize("age", [DAY, 33 * DAY], ids=["fresh", "past its life"])
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_a_contradicted_verdict_stays_contradicted_whichever_form_of_it_comes_late(age, confirmed):
+    before = entry(valid("1d"))
+    after = entry(invalid(confirmed=confirmed), now=NOW + age, old=before)
+    assert after.doubted
+    for pair in ((before, after), (after, before)):
+        made = reconciled(*pair, NOW + age)
+        assert (made.doubted, made.suspect_since, made.ttl_seconds) == (True, after.suspect_since, after.ttl_seconds)

@@ -95,7 +95,7 @@ def test_a_changed_verdict_cannot_be_changed_either_and_one_without_changes_is_n
 
 
 @pytest.mark.parametrize(
-    ("rule", "waits", "asks", "has_fallback"),
+    ("rule", "waits", "asks", "asks_with_fallback"),
     [
         (Rule.MISS, True, True, False),
         (Rule.TTL, False, False, False),
@@ -108,6 +108,6 @@ def test_a_changed_verdict_cannot_be_changed_either_and_one_without_changes_is_n
     ],
 )
 def test_each_rule_says_whether_the_provider_is_asked_and_waited_for_and_what_serves_if_it_fails(
-    rule, waits, asks, has_fallback
+    rule, waits, asks, asks_with_fallback
 ):
-    assert (rule.waits, rule.asks, rule.has_fallback) == (waits, asks, has_fallback)
+    assert (rule.waits, rule.asks, rule.asks_with_fallback) == (waits, asks, asks_with_fallback)

@@ -1,5 +1,6 @@
 """What the documents show is what happens: examples run, tables are complete, links lead somewhere."""
 
+import pkgutil
 import re
 import subprocess
 import sys
@@ -93,3 +94,9 @@ def test_the_readme_s_test_command_is_what_ci_runs():
     assert command in (ROOT / "CONTRIBUTING.md").read_text()
     for step in command.split(" && "):
         assert all(word in ci for word in step.split()), step
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_what_a_document_names_by_its_dots_can_be_imported(document):
+    for name in set(re.findall(r"\bsymcache_(?:core|backends|host)(?:\.\w+)+", document.read_text())):
+        pkgutil.resolve_name(name.removesuffix(".py"))

@@ -251,3 +251,11 @@ def test_help_and_completion_know_every_argument(method):
     assert set(signature.parameters) - {*names, "concurrency"} == {"mode", "cancellation_token", "progress"}
     assert signature.parameters["mode"].default == "tail"
     assert "timeframe" in pydoc.render_doc(getattr(DataManager, method))
+
+
+@pytest.mark.parametrize("method", ["load", "aload", "load_many", "aload_many", "load_each"])
+@pytest.mark.parametrize(("args", "options"), [((), {"timefram": "1d"}), ((), {"symbool": 1}), (("1d",) * 9, {})])
+def test_arguments_that_there_are_not_are_an_error_before_anything_is_done(settings, method, args, options):
+    with DataManager(settings) as unopened, pytest.raises(TypeError):
+        called = getattr(unopened, method)("AAPL", *args, **options)
+        asyncio.run(called) if inspect.iscoroutine(called) else list(called)

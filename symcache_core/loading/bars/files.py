@@ -69,6 +69,7 @@ class BarFiles:
         # One writer at a time needs one temporary file, and a killed one leaves no more than that.
         with replacing(path, temporary=self._beside("tmp")) as file:
             file.write(content)
+        sync_folder(path.parent)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -554,3 +554,11 @@ def test_nobody_waits_for_a_thread_that_writes_what_was_late(storage, backend, a
     found.set()
     late.join()
     assert storage.unwritten == 0
+
+
+def test_asking_for_a_size_that_a_backend_does_not_know_says_nothing_of_its_health(backend, clock):
+    storage = ReliableStore(EntryStore(backend, "ib|"), EXACT, clock, retry=0.0)
+    backend.error = UNPLUGGED
+    storage.find(KEY)
+    assert storage.size() is None
+    assert storage.error is UNPLUGGED

@@ -1,17 +1,22 @@
 """An unversioned cache's file reads the same for whoever opens it and for whoever imports it."""
 
 import json
+import time
+from contextlib import closing
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from symcache_core.entries import codec, unversioned
-from symcache_core.entries.items import Item, Unreadable
+from symcache_core.entries.items import Unreadable
 from symcache_core.models import Part
 from symcache_core.registry import Registry
 from symcache_core.settings import SymcacheSettings
-from symcache_core.transfer import entries_in
+from symcache_core.transfer import copy, entries_in
 
-NOW = 1793000000.0
+NOW = time.time() - 1
+DAY = 86400.0
 HEAD = "1980-12-12T14:30:00+00:00"
 
 
@@ -83,16 +88,21 @@ KEYS = {
 }
 
 
+def open_json(path):
+    return Registry().open("json", {"path": str(path)}, base_dir=path.parent, data_dir=path.parent)
+
+
 def opened(path):
-    store = Registry().open("json", {"path": str(path)}, base_dir=path.parent, data_dir=path.parent)
-    lines = {key: store.read(key) for key in store.keys()}
-    store.close()
-    return lines
+    with closing(open_json(path)) as store:
+        return {key: store.read(key) for key in store.keys()}
 
 
 def imported(path):
-    with entries_in(path, SymcacheSettings(backend="memory")) as found:
-        return {each.key: each.line for each in unversioned.by_key(e for e in found if isinstance(e, Item)).values()}
+    other = path.with_name(f"{path.name}.imported")
+    settings = SymcacheSettings(backend="memory")
+    with closing(open_json(other)) as store, entries_in(path, settings) as found:
+        copy(found, store, policy=settings.policy, now=time.time())
+    return opened(other)
 
 
 def test_opening_and_importing_give_the_same_keys_and_entries(tmp_path):
@@ -100,6 +110,28 @@ def test_opening_and_importing_give_the_same_keys_and_entries(tmp_path):
     path.write_text(json.dumps(TABLE))
     told = imported(path)
     assert set(told) == KEYS
+    assert opened(path) == told
+
+
+SPELLINGS = ["AAPL", "aapl", "BRK.B", "BRK B", "EURUSD", "EUR/USD"]
+AGES = [0.0, 60.0, 299.0, 3600.0, 29 * DAY, 33 * DAY, 40 * DAY, -3600.0]
+some_entries = st.dictionaries(
+    st.sampled_from(SPELLINGS),
+    st.tuples(st.sampled_from(AGES), st.booleans(), st.sampled_from(["1d", "1h"])),
+    min_size=1,
+)
+
+
+@given(some_entries)
+@settings(max_examples=40)
+def test_whatever_is_in_it_opening_and_importing_agree(tmp_path_factory, described):
+    path = tmp_path_factory.mktemp("any") / "symbols.json"
+    table = {
+        symbol: entry(symbol, NOW - age, is_valid=is_valid, head_timestamps={timeframe: "1980-12-12T14:30:00+00:00"})
+        for symbol, (age, is_valid, timeframe) in described.items()
+    }
+    path.write_text(json.dumps(table))
+    told = imported(path)
     assert opened(path) == told
 
 
@@ -116,14 +148,14 @@ def test_of_two_spellings_the_later_verdict_gets_the_timeframes_of_the_other():
         "BRK.B": entry("BRK.B", cached_at=NOW, head_timestamps={"1h": "1996-05-09T14:30:00+00:00"}),
         "BRK B": entry("BRK B", cached_at=NOW - 60, head_timestamps={"1d": "1996-05-09T00:00:00+00:00"}),
     }
-    (item,) = unversioned.by_key(unversioned.entries_of(table)).values()
+    (item,) = unversioned.by_key(unversioned.entries_of(table), NOW).values()
     assert (item.info.cached_at, set(item.info.parts)) == (NOW, {"1h", "1d"})
 
 
 @pytest.mark.parametrize("age", [-60.0, 60.0])
 def test_of_two_spellings_a_negative_never_hides_a_valid_one(age):
     table = {"BRK.B": entry("BRK.B"), "BRK B": entry("BRK B", NOW - age, is_valid=False, head_timestamps=None)}
-    (item,) = unversioned.by_key(unversioned.entries_of(table)).values()
+    (item,) = unversioned.by_key(unversioned.entries_of(table), NOW).values()
     assert item.info.validation_result.is_valid
 
 
@@ -233,7 +265,7 @@ def test_another_provider_may_have_said_it():
 
 def test_what_is_made_of_two_spellings_is_stored_under_their_key():
     table = {"BRK.B": entry("BRK.B"), "BRK B": entry("BRK B", NOW - 60, head_timestamps={"1d": HEAD})}
-    ((key, item),) = unversioned.by_key(unversioned.entries_of(table)).items()
+    ((key, item),) = unversioned.by_key(unversioned.entries_of(table), NOW).items()
     assert key == item.key == "ib||BRK B||"
     assert codec.decode(key, item.line) == item.info
 
@@ -244,5 +276,5 @@ def test_of_two_negatives_the_later_one_counts():
             "BRK.B": entry("BRK.B", is_valid=False, head_timestamps=None, error_message="one"),
             "BRK B": entry("BRK B", NOW - age, is_valid=False, head_timestamps=None, error_message="other"),
         }
-        (item,) = unversioned.by_key(unversioned.entries_of(table)).values()
+        (item,) = unversioned.by_key(unversioned.entries_of(table), NOW).values()
         assert item.info.validation_result.error_message == ("one" if age > 0 else "other")
