@@ -177,7 +177,7 @@ class ReliableStore:
 
     def size(self) -> int | None:
         """How many bytes the storage takes; ``None`` while it is out of reach, or if it does not know."""
-        return self._asked(self._entries.size) if self._entries.knows_size else None
+        return None if self._entries.size is None else self._asked(self._entries.size)
 
     def settle(self) -> None:
         """Write all that waits, before the end; what the storage still refuses is lost, and said to be."""

@@ -51,6 +51,8 @@ def read_many_of(backend: StorageBackend) -> Callable[[Sequence[str]], Mapping[s
 class EntryStore:
     """The entries of one provider.
 
+    ``size`` tells how many bytes the whole storage takes, where it can; it raises a ``BackendError`` as the methods do.
+
     Args:
         backend: Where they are.
         prefix: What their keys begin with.
@@ -61,6 +63,7 @@ class EntryStore:
         self._prefix = prefix
         self._update = update_of(backend)
         self._read_many = read_many_of(backend)
+        self.size = backend.size if isinstance(backend, CanSize) else None
 
     def read(self, key: str) -> CachedSymbolInfo | None:
         """The entry under a key; one that cannot be understood counts as none.
@@ -123,19 +126,6 @@ class EntryStore:
     def clear(self) -> int:
         """Drop every entry of this provider; tells how many there were."""
         return sum(self._backend.delete(key) for key in list(self.keys()))
-
-    @property
-    def knows_size(self) -> bool:
-        """Whether the storage can tell how much room it takes."""
-        return isinstance(self._backend, CanSize)
-
-    def size(self) -> int | None:
-        """How many bytes the whole storage takes, if it can tell.
-
-        Raises:
-            BackendError: The storage cannot be reached.
-        """
-        return self._backend.size() if isinstance(self._backend, CanSize) else None
 
     def _set_aside(self, key: str, line: bytes) -> None:
         log.warning("symbol cache entry %s could not be understood; its bytes are kept under @corrupt|%s", key, key)

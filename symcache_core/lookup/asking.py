@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ Found = tuple[CachedSymbolInfo | None, bool]
 """An entry, and whether the provider had to be asked for it."""
 
 
+@dataclass(frozen=True, slots=True)
 class Asking:
     """The questions of one cache to its provider.
 
@@ -33,28 +35,18 @@ class Asking:
         policy: How long answers live, and how long to wait for one.
         clock: Seconds since the epoch.
         tally: Where refreshes are counted.
+        flights: What is under way, by key.
     """
 
-    def __init__(
-        self,
-        known: Known,
-        find: Callable[[str, Instrument, str], CachedSymbolInfo | None],
-        calls: ProviderCalls,
-        fleet: Fleet,
-        threads: StorageThreads,
-        policy: Policy,
-        clock: Clock,
-        tally: SimpleNamespace,
-    ) -> None:
-        self.fleet = fleet
-        self.flights: SingleFlight[Found] = SingleFlight()
-        self._known = known
-        self._find = find
-        self._calls = calls
-        self._policy = policy
-        self._clock = clock
-        self._tally = tally
-        self._threads = threads
+    known: Known
+    find: Callable[[str, Instrument, str], CachedSymbolInfo | None]
+    calls: ProviderCalls
+    fleet: Fleet
+    threads: StorageThreads
+    policy: Policy
+    clock: Clock
+    tally: SimpleNamespace
+    flights: SingleFlight[Found] = field(default_factory=SingleFlight)
 
     async def ask(self, question: Question, soft_timeout: float | None) -> tuple[Found, bool]:
         """Ask with all others who want the same; tells, too, whether this caller was the first of them.
@@ -71,7 +63,7 @@ class Asking:
             return await self.flights.run(question.key, partial(self._validate, question), soft_timeout=soft_timeout)
         except SoftTimeoutError as error:
             slow = ProviderTimeoutError(f"{question.instrument}: {error} (setting 'soft_timeout')")
-            self._calls.timed_out(slow)
+            self.calls.timed_out(slow)
             raise slow from None
 
     def refresh(self, question: Question) -> None:
@@ -89,25 +81,25 @@ class Asking:
         lease = f"{question.key}|refresh" if anew else question.key
 
         def is_enough(info: CachedSymbolInfo | None) -> bool:
-            rule = rule_for(info, question.wanted, self._clock(), self._policy)
+            rule = rule_for(info, question.wanted, self.clock(), self.policy)
             return not (rule.asks if anew else rule.waits)
 
-        look = partial(self._find, question.symbol, question.instrument, question.key)
-        permit, info = await self.fleet.acquire(lease, look, is_enough, None if anew else self._policy.timeout)
+        look = partial(self.find, question.symbol, question.instrument, question.key)
+        permit, info = await self.fleet.acquire(lease, look, is_enough, None if anew else self.policy.timeout)
         if permit is None:
             return info, False
         try:
-            self._tally.refreshes += anew
+            self.tally.refreshes += anew
             asked = question.wanted if anew else self._lacking(info, question.wanted)
-            answer = await self._calls.ask(question.key, str(question.instrument), asked, question.validate)
+            answer = await self.calls.ask(question.key, str(question.instrument), asked, question.validate)
             # Whoever leaves now, what the provider said is stored before the next one may ask.
             done = partial(self.fleet.release, lease, permit)
-            keeping = self._threads.run(self._known.keep, question, answer, asked, info, done)
+            keeping = self.threads.run(self.known.keep, question, answer, asked, info, done)
         except BaseException:
             self.fleet.release(lease, permit)
             raise
         return await keeping, True
 
     def _lacking(self, info: CachedSymbolInfo | None, wanted: tuple[str, ...]) -> tuple[str, ...]:
-        now = self._clock()
+        now = self.clock()
         return missing(info, wanted, now) if info is not None and answers(info, (), now) else wanted

@@ -92,7 +92,7 @@ def copy(found: Iterable[Found], store: StorageBackend, *, policy: Policy, now: 
     Raises:
         BackendError: A store failed; what was copied until then is there.
     """
-    copier, report = _Copier(store, policy, now, dry_run=dry_run), Report()
+    copier, report = _Copier(store, policy, now, dry_run), Report()
     for each in found:
         outcome = copier.put(each)
         log.debug("%s: %s", outcome.name, outcome.fate)
@@ -102,33 +102,32 @@ def copy(found: Iterable[Found], store: StorageBackend, *, policy: Policy, now: 
     return report
 
 
+@dataclass(frozen=True, slots=True)
 class _Copier:
-    def __init__(self, store: StorageBackend, policy: Policy, now: float, *, dry_run: bool) -> None:
-        self._store = store
-        self._update_stored = update_of(store)
-        self._policy = policy
-        self._now = now
-        self._dry_run = dry_run
-        self._planned: dict[str, bytes] = {}
-        self._written: dict[str, tuple[bytes, Outcome]] = {}
+    store: StorageBackend
+    policy: Policy
+    now: float
+    dry_run: bool
+    planned: dict[str, bytes] = field(default_factory=dict)
+    written: dict[str, tuple[bytes, Outcome]] = field(default_factory=dict)
 
     def put(self, found: Found) -> Outcome:
         """Put one entry into the store, unless there is a reason not to."""
         if isinstance(found, Unreadable):
             return Outcome(found.name, Fate.UNREADABLE, found.why)
         is_negative = not found.info.validation_result.is_valid
-        if freshness(found.info, self._now, self._policy) is Freshness.EXPIRED:
+        if freshness(found.info, self.now, self.policy) is Freshness.EXPIRED:
             return Outcome(found.key, Fate.EXPIRED, is_negative=is_negative)
         fate, line = self._put(found)
         outcome = Outcome(found.key, fate, is_negative=is_negative)
-        if fate in _PUT and not self._dry_run:
-            self._written[found.key] = _digest(line), outcome
+        if fate in _PUT and not self.dry_run:
+            self.written[found.key] = _digest(line), outcome
         return outcome
 
     def lost(self) -> Iterator[tuple[Outcome, str]]:
         """Those of the entries put there that cannot be read back, byte for byte or newer, and why."""
-        for key, line in lines_of(self._store, self._written):
-            digest, outcome = self._written[key]
+        for key, line in lines_of(self.store, self.written):
+            digest, outcome = self.written[key]
             if line is None:
                 yield outcome, "nothing was there when it was read back"
             elif _digest(line) != digest and not self._is_newer(key, line):
@@ -137,7 +136,7 @@ class _Copier:
     def _is_newer(self, key: str, line: bytes) -> bool:
         """Whether somebody has stored a new answer since this began."""
         found = understood(key, line)
-        return isinstance(found, Item) and found.info.cached_at >= self._now
+        return isinstance(found, Item) and found.info.cached_at >= self.now
 
     def _put(self, item: Item) -> tuple[Fate, bytes]:
         settled, spoiled = (Fate.KEPT, item), False
@@ -148,26 +147,26 @@ class _Copier:
                 settled, spoiled = self._settled(item, there), False
             except CorruptEntryError:
                 settled, spoiled = (Fate.COPIED, item), True
-            if settled[0] not in _PUT or (spoiled and not self._dry_run):
+            if settled[0] not in _PUT or (spoiled and not self.dry_run):
                 return None
             return self._dated(settled[1])
 
         self._update(item.key, change)
-        if spoiled and not self._dry_run:
+        if spoiled and not self.dry_run:
             self._replace_spoiled(item)
         fate, kept = settled
         return fate, kept.line
 
     def _replace_spoiled(self, item: Item) -> None:
         # First by the door of lookups, who keep the bytes of what they replace and cannot understand; then as it is.
-        made = EntryStore(self._store, "").change(
-            item.key, lambda known: known or item.info, lambda info: keep_until(info, self._policy)
+        made = EntryStore(self.store, "").change(
+            item.key, lambda known: known or item.info, lambda info: keep_until(info, self.policy)
         )
         line = codec.encode(item.key, made)
         self._update(item.key, lambda there: self._dated(item) if made is item.info and there == line else None)
 
     def _dated(self, item: Item) -> tuple[bytes, float]:
-        return item.line, keep_until(item.info, self._policy)
+        return item.line, keep_until(item.info, self.policy)
 
     def _settled(self, item: Item, there: bytes | None) -> tuple[Fate, Item]:
         """What becomes of an entry where something is already, and what is to be there then if it is put there."""
@@ -179,18 +178,18 @@ class _Copier:
             known = codec.decode(item.key, there)
         except NewerSchemaError:
             return Fate.KEPT, item
-        kept = settle(known, item.info, self._now, self._policy)
+        kept = settle(known, item.info, self.now, self.policy)
         if kept is known:
             return Fate.KEPT, item
         return (Fate.COPIED, item) if kept is item.info else (Fate.MERGED, Item.made(item.key, kept))
 
     def _update(self, key: str, change: Change) -> None:
-        if self._dry_run:
-            changed = change(self._planned.get(key) or self._store.read(key))
+        if self.dry_run:
+            changed = change(self.planned.get(key) or self.store.read(key))
             if changed is not None:
-                self._planned[key] = changed[0]
+                self.planned[key] = changed[0]
         else:
-            self._update_stored(key, change)
+            update_of(self.store)(key, change)
 
 
 def _digest(line: bytes) -> bytes:

@@ -473,9 +473,10 @@ def test_reconciling_with_nothing_or_itself_changes_nothing(info):
     assert merging.reconcile(info, info, NOW, EXACT) == info
 
 
-def test_of_a_storage_out_of_reach_nobody_knows_the_size(storage, backend):
+def test_of_a_storage_out_of_reach_nobody_knows_the_size(storage, backend, clock):
     assert storage.size() is None, "a backend need not know it"
     backend.size = lambda: backend.use("size") and 1000
+    storage = ReliableStore(EntryStore(backend, "ib|"), EXACT, clock, RETRY)
     assert storage.size() == 1000
     backend.error = UNPLUGGED
     assert storage.size() is None

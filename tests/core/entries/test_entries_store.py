@@ -124,7 +124,7 @@ def test_the_size_is_the_storages_if_it_can_tell(tmp_path, store):
             return 4711
 
     assert EntryStore(Sized(tmp_path), "ib|").size() == 4711
-    assert store.size() is None
+    assert store.size is None
 
 
 def test_where_the_backend_cannot_update_threads_are_kept_apart(backend):

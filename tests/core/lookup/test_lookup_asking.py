@@ -86,7 +86,7 @@ def test_a_refresh_is_needless_until_the_answer_of_another_process_is_nearly_ove
         await asking.flights.drain(20)
 
     asyncio.run(main())
-    assert len(provider.calls) == asking._tally.refreshes == calls
+    assert len(provider.calls) == asking.tally.refreshes == calls
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_question_is_needless_until_the_answer_of_another_process_is_over(
     (info, asked), led = asyncio.run(asking.ask(question("1d"), None))
     assert (asked, led, len(provider.calls)) == (is_asked, True, is_asked)
     assert set(info.parts) == {"1d"}
-    assert asking._tally.refreshes == 0
+    assert asking.tally.refreshes == 0
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_who_gives_up_waiting_says_so_and_throttles_the_provider(asking, questio
         with pytest.raises(ProviderTimeoutError) as raised:
             await asking.ask(question("1d"), 0.01)
         assert str(raised.value) == "AAPL: no outcome within 0.01 s (setting 'soft_timeout')"
-        assert asking._calls.throttled("ib||MSFT||") is raised.value
+        assert asking.calls.throttled("ib||MSFT||") is raised.value
         provider.gate.set()
         await asking.flights.drain(20)
 
