@@ -11,19 +11,19 @@ from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 
 from .guard import Guard
-from .refusals import BODIES, EVERYWHERE, PATHS, QUESTIONS, add_refusals
+from .refusals import BODIES, EVERYWHERE, PARAMETERS, PATHS, add_refusals
 from .reports import About, DetailedHealth, Health
 from .service import HostService
 from .wire import (
     VERSION,
     BatchAnswer,
-    BatchTerms,
+    BatchCallOptions,
+    CallOptions,
     HeadTimestampAnswer,
     HistoricalAnswer,
     HistoricalRequest,
     InstrumentType,
     Symbol,
-    Terms,
     Timeframe,
     ValidateBatchRequest,
     ValidateRequest,
@@ -32,8 +32,8 @@ from .wire import (
 
 SYMBOL_INFO_TIMEFRAMES = ("1h",)
 
-Asked = Annotated[Terms, Header()]
-AskedTogether = Annotated[BatchTerms, Header()]
+Options = Annotated[CallOptions, Header()]
+BatchOptions = Annotated[BatchCallOptions, Header()]
 
 
 def create_app(service: HostService, *, token: SecretStr | None = None) -> FastAPI:
@@ -52,7 +52,7 @@ def create_app(service: HostService, *, token: SecretStr | None = None) -> FastA
         finally:
             await service.aclose()
 
-    # The guard asks for the token; this only describes it.
+    # The guard checks the token; this only describes it.
     described = [] if token is None else [Depends(HTTPBearer(auto_error=False, description="the host's token"))]
     app = FastAPI(
         title="symcache host",
@@ -76,37 +76,37 @@ def _data_routes(service: HostService) -> APIRouter:
     async def count() -> None:
         service.requests += 1
 
-    router = APIRouter(prefix="/data", dependencies=[Depends(count)], responses=QUESTIONS, tags=["data"])
+    router = APIRouter(prefix="/data", dependencies=[Depends(count)], responses=PARAMETERS, tags=["data"])
 
     @router.post("/validate", responses=BODIES)
-    async def validate(request: ValidateRequest, terms: Asked) -> VerdictAnswer:
+    async def validate(request: ValidateRequest, options: Options) -> VerdictAnswer:
         """Say whether a symbol is valid, which contract it is, and since when some timeframes have data."""
-        return await service.validate(request.symbol, request.timeframes or (), terms)
+        return await service.validate(request.symbol, request.timeframes or (), options)
 
     @router.post("/validate-batch", responses=BODIES)
-    async def validate_batch(request: ValidateBatchRequest, terms: AskedTogether) -> BatchAnswer:
+    async def validate_batch(request: ValidateBatchRequest, options: BatchOptions) -> BatchAnswer:
         """Say the same of many symbols."""
-        return await service.validate_many(request.symbols, request.timeframes or (), terms)
+        return await service.validate_many(request.symbols, request.timeframes or (), options)
 
     @router.get("/symbol-info/{symbol}", responses=PATHS)
-    async def symbol_info(symbol: Annotated[Symbol, Path()], terms: Asked) -> VerdictAnswer:
+    async def symbol_info(symbol: Annotated[Symbol, Path()], options: Options) -> VerdictAnswer:
         """Say the same of one symbol, and since when it has hourly bars."""
-        return await service.validate(symbol, SYMBOL_INFO_TIMEFRAMES, terms)
+        return await service.validate(symbol, SYMBOL_INFO_TIMEFRAMES, options)
 
     @router.post("/historical", responses=BODIES)
-    async def historical(request: HistoricalRequest, terms: Asked) -> HistoricalAnswer:
+    async def historical(request: HistoricalRequest, options: Options) -> HistoricalAnswer:
         """Give the bars that begin from one moment to another, both included."""
-        return await service.historical(request, terms)
+        return await service.historical(request, options)
 
     @router.get("/head-timestamp")
     async def head_timestamp(
         symbol: Annotated[Symbol, Query()],
         timeframe: Annotated[Timeframe, Query(description="the length of a bar")],
-        terms: Asked,
+        options: Options,
         instrument_type: Annotated[InstrumentType, Query()] = None,  # noqa: ARG001  # older clients send it
     ) -> HeadTimestampAnswer:
         """Say since when a timeframe has data."""
-        return await service.head_timestamp(symbol, timeframe, terms)
+        return await service.head_timestamp(symbol, timeframe, options)
 
     return router
 

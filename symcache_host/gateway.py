@@ -24,7 +24,7 @@ class Bar(NamedTuple):
 
 
 class Priority(IntEnum):
-    """Who goes first where not all can go at once."""
+    """Which call goes first where not all can go at once."""
 
     FOREGROUND = 0
     """Somebody waits for the answer."""
@@ -35,34 +35,31 @@ class Priority(IntEnum):
 
 
 @dataclass
-class Asker:
-    """For whom a gateway is asked; of one priority, the clients take turns.
+class Caller:
+    """On whose behalf a gateway is called; clients of one priority are served round robin.
 
-    Others may come to want the same meanwhile: then it is asked for the most urgent of them.
+    Others may come to wait for the same call. Then it inherits the priority of the most urgent of them.
     """
 
     client: str = ""
     priority: Priority = Priority.FOREGROUND
-    _listeners: list[Callable[[Asker], object]] = field(default_factory=list, init=False, repr=False, compare=False)
+    _observers: list[Callable[[Caller], object]] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def join(self, other: Asker) -> None:
-        """Ask for another one, too, and tell who listens if that makes it more urgent."""
+    def inherit(self, other: Caller) -> None:
+        """Act for another one who waits for the same call, if that one is more urgent, and tell the observers."""
         if other.priority < self.priority:
             self.client, self.priority = other.client, other.priority
-            for listener in tuple(self._listeners):
-                listener(self)
+            for observer in tuple(self._observers):
+                observer(self)
 
     @contextmanager
-    def telling(self, listener: Callable[[Asker], object]) -> Iterator[None]:
-        """Tell a listener for as long as this lasts."""
-        self._listeners.append(listener)
+    def observed_by(self, observer: Callable[[Caller], object]) -> Iterator[None]:
+        """Call an observer whenever the priority rises, as long as this lasts."""
+        self._observers.append(observer)
         try:
             yield
         finally:
-            self._listeners.remove(listener)
-
-
-ANYONE = Asker()
+            self._observers.remove(observer)
 
 
 class Gateway(Protocol):
@@ -80,7 +77,7 @@ class Gateway(Protocol):
 
     @property
     def calls(self) -> int:
-        """How often it was asked since it was opened."""
+        """How often it was called since it was opened."""
         ...
 
     @property
@@ -104,7 +101,7 @@ class Gateway(Protocol):
         """Let go of its connections."""
         ...
 
-    async def validate(self, symbol: str, timeframes: Sequence[str], asker: Asker = ANYONE) -> ProviderAnswer:
+    async def validate(self, symbol: str, timeframes: Sequence[str], caller: Caller) -> ProviderAnswer:
         """Whether a symbol is valid, which contract it is, and since when each timeframe has data.
 
         Raises:
@@ -112,9 +109,7 @@ class Gateway(Protocol):
         """
         ...
 
-    async def bars(
-        self, symbol: str, timeframe: str, start: datetime, end: datetime, asker: Asker = ANYONE
-    ) -> Sequence[Bar]:
+    async def bars(self, symbol: str, timeframe: str, start: datetime, end: datetime, caller: Caller) -> Sequence[Bar]:
         """The bars that begin from ``start`` to ``end``, both included, in rising order.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The host service's door: who may come in, and with how much."""
+"""Access to the host service: the bearer token, the ``Host`` header, and the size of a body."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ MAX_BODY = 1024 * 1024
 class Guard:
     """Middleware that asks for the bearer token, and stops a body of more than 1 MiB.
 
-    Without a token, the service is for this machine alone: who calls it by a name of the world outside is a web page
-    whose name was made to lead here, so that a browser lets it read the answers.
+    Without a token, the service is for this machine alone. A request that names another host comes from a web page
+    whose name was made to lead here (DNS rebinding), so that a browser lets it read the answers.
     """
 
     def __init__(self, app: ASGIApp, token: SecretStr | None) -> None:
@@ -27,7 +27,7 @@ class Guard:
         self._token = None if token is None else token.get_secret_value().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request pass, or answer it."""
+        """Hand a request on, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif (refusal := self._refusal(Headers(scope=scope))) is not None:

@@ -1,4 +1,4 @@
-"""What a request gets that is not let in or does not fit: each status, its shape, and when it is given."""
+"""The answers to requests that are refused or invalid: each status, its shape, and when it is given."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNREADABLE = {"type": "json_invalid", "loc": ["body"], "msg": "the body cannot b
 
 
 class Refusal(BaseModel):
-    """Why a request is not answered."""
+    """Why a request is refused."""
 
     detail: str = Field(description="the reason")
 
@@ -28,8 +28,8 @@ class Problem(BaseModel):
     msg: str = Field(description="what is wrong with it")
 
 
-class Misfit(BaseModel):
-    """Why a request does not fit."""
+class InvalidRequest(BaseModel):
+    """Why a request is invalid."""
 
     detail: list[Problem] = Field(description="everything that does not fit")
 
@@ -44,29 +44,29 @@ EVERYWHERE: Responses = {
     },
     421: {"model": Refusal, "description": "The service has no token, and was not called by a loopback address"},
 }
-QUESTIONS: Responses = {422: {"model": Misfit, "description": "The request does not fit"}}
+PARAMETERS: Responses = {422: {"model": InvalidRequest, "description": "The request does not fit"}}
 BODIES: Responses = {413: {"model": Refusal, "description": "The body has more than 1 MiB"}}
 PATHS: Responses = {404: {"model": Refusal, "description": "There is nothing at this path: a symbol has no slash here"}}
 
 
 def add_refusals(app: FastAPI) -> None:
     """Make an application answer in these shapes."""
-    app.add_exception_handler(RequestValidationError, _refuse_misfit)
+    app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(HTTPException, _refuse)
 
 
-async def _refuse_misfit(_request: Request, error: Exception) -> JSONResponse:
+async def _refuse_invalid(_request: Request, error: Exception) -> JSONResponse:
     # The input is left out: it may hold what no JSON can carry, such as a lone surrogate.
     assert isinstance(error, RequestValidationError)
-    return _misfit([{name: problem[name] for name in ("type", "loc", "msg")} for problem in error.errors()])
+    return _invalid([{name: problem[name] for name in ("type", "loc", "msg")} for problem in error.errors()])
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 400:  # too deep for the parser, or no text
-        return _misfit([UNREADABLE])
+        return _invalid([UNREADABLE])
     return await http_exception_handler(request, error)
 
 
-def _misfit(problems: list[dict[str, Any]]) -> JSONResponse:
+def _invalid(problems: list[dict[str, Any]]) -> JSONResponse:
     return JSONResponse({"detail": problems}, status_code=422)

@@ -17,7 +17,7 @@ from symcache_core import ContractInfo, ProviderAnswer, ValidationResult
 from symcache_core.errors import SymbolNotFoundError
 from symcache_core.symbols import Instrument
 
-from .gateway import ANYONE, Asker, Bar
+from .gateway import Bar, Caller
 
 RECORDED = "1d"
 SHARES = ("", "STK")
@@ -66,7 +66,7 @@ class ReplayGateway:
     async def aclose(self) -> None:
         """There is nothing to let go of."""
 
-    async def validate(self, symbol: str, timeframes: Sequence[str], asker: Asker = ANYONE) -> ProviderAnswer:
+    async def validate(self, symbol: str, timeframes: Sequence[str], caller: Caller) -> ProviderAnswer:
         """Whether the symbol is listed, and since when each timeframe has recorded bars."""
         await self._answer_slowly()
         listing = self._find(symbol)
@@ -95,9 +95,7 @@ class ReplayGateway:
             )
         )
 
-    async def bars(
-        self, symbol: str, timeframe: str, start: datetime, end: datetime, asker: Asker = ANYONE
-    ) -> Sequence[Bar]:
+    async def bars(self, symbol: str, timeframe: str, start: datetime, end: datetime, caller: Caller) -> Sequence[Bar]:
         """The recorded bars; none for any timeframe but ``1d``."""
         await self._answer_slowly()
         listing = self._find(symbol)

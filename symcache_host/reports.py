@@ -21,14 +21,14 @@ class Health(BaseModel):
 class IbStatus(BaseModel):
     """How things stand with Interactive Brokers; nulls where the gateway is another one."""
 
-    connected: bool = Field(description="whether questions reach Interactive Brokers, for which a socket is not enough")
+    connected: bool = Field(description="whether requests reach Interactive Brokers, for which a socket is not enough")
     client_id: int | None = Field(None, description="the client id of the socket; null without one")
     since: str | None = Field(None, description="since when connected is what it is, ISO 8601 in UTC")
     lost: str | None = Field(None, description="what was said when the way from TWS to its servers was lost")
     farms_down: dict[str, int] = Field({}, description="data farms that are out of reach, and the code that said so")
     last_reset: str | None = Field(None, description="when the way to the broker last came back, ISO 8601 in UTC")
     open_requests: int | None = Field(None, description="requests under way")
-    waiting: int | None = Field(None, description="requests that wait for their turn")
+    waiting: int | None = Field(None, description="requests in the queue that paces them")
     messages_left: int | None = Field(None, description="messages that the rules still allow within this second")
     historical_left: int | None = Field(None, description="historical requests that may be opened at the same time")
 
@@ -44,7 +44,7 @@ class ConnectionInfo(BaseModel):
 class Calls(BaseModel):
     """What the service had to do since it started."""
 
-    requests: int = Field(description="requests under /data that were let in")
+    requests: int = Field(description="requests under /data that were accepted")
     gateway: int = Field(description="calls to the gateway that they cost")
 
 

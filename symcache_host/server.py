@@ -23,7 +23,7 @@ from .settings import HostSettings
 GRACE = 0.5
 
 IB_TIMEOUT = 30.0
-"""Seconds for one request to Interactive Brokers; a client waits for a minute, and a request may wait for its turn."""
+"""Seconds for one request to Interactive Brokers; a client waits for a minute, and a request may be queued before."""
 
 log = logging.getLogger("symcache")
 

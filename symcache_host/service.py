@@ -25,33 +25,33 @@ from symcache_core.errors import (
 )
 from symcache_core.symbols import Instrument
 
-from .gateway import Asker, Bar, Gateway, Priority
+from .gateway import Bar, Caller, Gateway, Priority
 from .reports import About, CacheFigures, Calls, ConnectionInfo, DetailedHealth, Health, IbStatus
 from .wire import (
     BatchAnswer,
-    BatchTerms,
+    BatchCallOptions,
+    CallOptions,
     Contract,
     ErrorKind,
     HeadTimestampAnswer,
     HistoricalAnswer,
     HistoricalRequest,
     Origin,
-    Terms,
     VerdictAnswer,
 )
 
 AT_ONCE = 128
-"""How many symbols of one batch are asked of the gateway at the same time, which paces itself.
+"""How many calls to the gateway, which paces itself, one batch has under way.
 
 An unknown symbol takes Interactive Brokers five seconds and two messages, of which 48 a second are allowed: with fewer
-at a time, what is allowed would not be used.
+calls, what is allowed would not be used.
 """
 
 FAULT = "a fault of the host service's: its log says more"
-"""What is told of an error that nobody expected; its text may be about anything."""
+"""The text that stands for an unexpected error's own, which may be about anything."""
 
-NO_TERMS = Terms()
-NO_BATCH_TERMS = BatchTerms()
+DEFAULTS = CallOptions()
+BATCH_DEFAULTS = BatchCallOptions()
 
 log = logging.getLogger("symcache")
 
@@ -60,7 +60,7 @@ class HostService:
     """One gateway, and the cache in front of it.
 
     Args:
-        gateway: Who is asked.
+        gateway: Where answers come from.
         cache: What it said so far; closed with the service.
     """
 
@@ -68,26 +68,26 @@ class HostService:
         self.requests = 0
         self._gateway = gateway
         self._cache = cache
-        self._parties: dict[str, _Party] = {}
+        self._waiters: dict[str, _Waiters] = {}
         self._origin = Origin(gateway=gateway.name)
 
-    async def validate(self, symbol: str, timeframes: Sequence[str], terms: Terms = NO_TERMS) -> VerdictAnswer:
+    async def validate(self, symbol: str, timeframes: Sequence[str], options: CallOptions = DEFAULTS) -> VerdictAnswer:
         """The verdict on a symbol, from the cache or the gateway."""
         try:
-            lookup = await self._look_up(symbol, timeframes, terms)
-        except Exception as error:  # noqa: BLE001  # what nobody expected is told, too, and logged
+            lookup = await self._look_up(symbol, timeframes, options)
+        except Exception as error:  # noqa: BLE001  # an unexpected one is answered, too, and logged
             return VerdictAnswer(**self._failure(error))
         return self._verdict(lookup, timeframes)
 
     async def validate_many(
-        self, symbols: Iterable[str], timeframes: Sequence[str], terms: Terms = NO_BATCH_TERMS
+        self, symbols: Iterable[str], timeframes: Sequence[str], options: CallOptions = BATCH_DEFAULTS
     ) -> BatchAnswer:
         """The verdict on each of many symbols; what keeps one from it, such as the deadline, is that one's failure."""
         asked, results = dict.fromkeys(symbols), dict[str, VerdictAnswer]()
-        validate = partial(self._ask, asker=_asker(terms))
+        validate = partial(self._call_gateway, caller=_caller(options))
         found = self._cache.get_or_validate_many(asked, timeframes, validate, concurrency=AT_ONCE)
         try:
-            async with _in_time(terms):
+            async with _deadline(options):
                 async for each in found:
                     results[each.symbol] = self._result(each, timeframes)
         except ProviderTimeoutError as error:
@@ -97,10 +97,10 @@ class HostService:
             return BatchAnswer(**self._failure(error))
         return BatchAnswer(provenance=self._origin, results=results)
 
-    async def head_timestamp(self, symbol: str, timeframe: str, terms: Terms = NO_TERMS) -> HeadTimestampAnswer:
+    async def head_timestamp(self, symbol: str, timeframe: str, options: CallOptions = DEFAULTS) -> HeadTimestampAnswer:
         """Since when a timeframe has data, from the cache or the gateway."""
         try:
-            lookup = await self._look_up(symbol, [timeframe], terms)
+            lookup = await self._look_up(symbol, [timeframe], options)
             if not lookup.result.is_valid:
                 raise SymbolNotFoundError(
                     lookup.result.error_message or f"Symbol {symbol} not found",
@@ -115,12 +115,12 @@ class HostService:
             return HeadTimestampAnswer(**self._failure(error))
         return HeadTimestampAnswer(provenance=self._origin, timestamp=known[timeframe])
 
-    async def historical(self, request: HistoricalRequest, terms: Terms = NO_TERMS) -> HistoricalAnswer:
+    async def historical(self, request: HistoricalRequest, options: CallOptions = DEFAULTS) -> HistoricalAnswer:
         """Bars, straight from the gateway."""
-        question = request.symbol, request.timeframe, request.start, request.end
+        wanted = request.symbol, request.timeframe, request.start, request.end
         try:
-            async with _in_time(terms):
-                bars = await self._gateway.bars(*question, asker=_asker(terms))
+            async with _deadline(options):
+                bars = await self._gateway.bars(*wanted, _caller(options))
         except Exception as error:  # noqa: BLE001  # as above
             return HistoricalAnswer(**self._failure(error))
         return HistoricalAnswer(provenance=self._origin, data=_table(bars), rows=len(bars))
@@ -160,36 +160,41 @@ class HostService:
         await self._cache.aclose()
         await self._gateway.aclose()
 
-    async def _look_up(self, symbol: str, timeframes: Sequence[str], terms: Terms) -> Lookup:
-        asker, somebody_waits = _asker(terms), True
+    async def _look_up(self, symbol: str, timeframes: Sequence[str], options: CallOptions) -> Lookup:
+        caller, is_waiting = _caller(options), True
 
         async def validate(symbol: str, timeframes: Sequence[str]) -> ProviderAnswer:
-            priority = asker.priority if somebody_waits else max(asker.priority, Priority.REFRESH)
-            return await self._ask(symbol, timeframes, asker=replace(asker, priority=priority))
+            # The caller may have got what is cached and left; then the cache asks on its own account, to refresh it.
+            priority = caller.priority if is_waiting else max(caller.priority, Priority.REFRESH)
+            return await self._call_gateway(symbol, timeframes, replace(caller, priority=priority))
 
         try:
-            with self._party(str(Instrument.parse(symbol)), asker):
-                async with _in_time(terms):
+            with self._waiting(str(Instrument.parse(symbol)), caller):
+                async with _deadline(options):
                     return await self._cache.get_or_validate(symbol, timeframes, validate)
         finally:
-            somebody_waits = False
+            is_waiting = False
 
-    async def _ask(self, symbol: str, timeframes: Sequence[str], *, asker: Asker) -> ProviderAnswer:
-        with self._party(symbol, asker) as everyone:
-            return await self._gateway.validate(symbol, timeframes, asker=everyone)
+    async def _call_gateway(self, symbol: str, timeframes: Sequence[str], caller: Caller) -> ProviderAnswer:
+        with self._waiting(symbol, caller) as most_urgent:
+            return await self._gateway.validate(symbol, timeframes, most_urgent)
 
     @contextmanager
-    def _party(self, symbol: str, asker: Asker) -> Iterator[Asker]:
-        """All who wait for a symbol; the cache asks once for them, and does not say that others have joined."""
-        party = self._parties.setdefault(symbol, _Party(replace(asker)))
-        party.asker.join(asker)
-        party.size += 1
+    def _waiting(self, symbol: str, caller: Caller) -> Iterator[Caller]:
+        """Count a caller among those who wait for a symbol; gives the one who stands for all of them.
+
+        The cache makes one call for all, and does not say when another one joins: only here can the call inherit its
+        priority. The call counts, too, since it may outlive those who wait for it.
+        """
+        waiters = self._waiters.setdefault(symbol, _Waiters(replace(caller)))
+        waiters.most_urgent.inherit(caller)
+        waiters.count += 1
         try:
-            yield party.asker
+            yield waiters.most_urgent
         finally:
-            party.size -= 1
-            if not party.size:
-                del self._parties[symbol]
+            waiters.count -= 1
+            if not waiters.count:
+                del self._waiters[symbol]
 
     def _result(self, found: SymbolLookup, timeframes: Sequence[str]) -> VerdictAnswer:
         if found.lookup is not None:
@@ -215,7 +220,7 @@ class HostService:
     def _failure(self, error: Exception) -> dict[str, Any]:
         is_expected = isinstance(error, SymcacheError)
         if not is_expected:
-            log.error("a question is not answered", exc_info=error)
+            log.error("a request is not answered", exc_info=error)
         return {
             "success": False,
             "error": str(error) if is_expected else FAULT,
@@ -228,20 +233,20 @@ class HostService:
 
 
 @dataclass
-class _Party:
-    asker: Asker
-    size: int = 0
+class _Waiters:
+    most_urgent: Caller
+    count: int = 0
 
 
-def _asker(terms: Terms) -> Asker:
-    return Asker(terms.x_symcache_client, Priority[terms.x_symcache_priority.upper()])
+def _caller(options: CallOptions) -> Caller:
+    return Caller(options.x_symcache_client, Priority[options.x_symcache_priority.upper()])
 
 
 @asynccontextmanager
-async def _in_time(terms: Terms) -> AsyncGenerator[None]:
-    """Give up at the caller's deadline, so that nothing is asked for someone who has left."""
+async def _deadline(options: CallOptions) -> AsyncGenerator[None]:
+    """Give up at the caller's deadline, so that the gateway is not called for someone who has left."""
     try:
-        async with asyncio.timeout(terms.x_symcache_deadline) as limit:
+        async with asyncio.timeout(options.x_symcache_deadline) as limit:
             yield
     except TimeoutError:
         if not limit.expired():

@@ -1,4 +1,4 @@
-"""The host service's wire contract: what may be asked under ``/data``, and the shape of every answer.
+"""The host service's wire contract: the requests under ``/data``, and the shape of every answer.
 
 What an older host service does not send (``error_kind`` and all that follows it in a shape) is an addition: a client
 that does not know it reads on unharmed.
@@ -33,7 +33,7 @@ LARGEST_BATCH = 500
 LONGEST_WAIT = 86400.0
 """Seconds that a client may say that it waits."""
 
-WHO_GOES_FIRST = "where not all can go at once: foreground before refresh before warming"
+PRIORITY_ORDER = "where not all can go at once: foreground before refresh before warming"
 
 ErrorKind = Literal["permanent", "transient", "pacing", "permission"]
 Urgency = Literal["foreground", "refresh", "warming"]
@@ -69,7 +69,7 @@ Symbol = Annotated[
 ]
 """A symbol in any spelling; read into the canonical one."""
 
-AskedSymbol = Annotated[str, Field(min_length=1, max_length=128, examples=["AAPL"]), AfterValidator(_checked)]
+RawSymbol = Annotated[str, Field(min_length=1, max_length=128, examples=["AAPL"]), AfterValidator(_checked)]
 """A symbol in any spelling; left in that one."""
 
 Timeframe = Annotated[str, GetPydanticSchema(lambda _source, _handler: literal_schema(list(TIMEFRAMES)))]
@@ -87,42 +87,42 @@ InstrumentType = Annotated[
 ]
 
 
-class Terms(BaseModel):
-    """The headers that say for whom a question is asked, how urgently, and how long that one waits."""
+class CallOptions(BaseModel):
+    """The headers that name the caller, the priority, and the deadline of a request."""
 
     x_symcache_client: str = Field(
-        "", max_length=64, pattern=r"^[!-~]*$", description="who asks; of one priority, the clients take turns"
+        "", max_length=64, pattern=r"^[!-~]*$", description="the caller; clients of one priority are served round robin"
     )
-    x_symcache_priority: Urgency = Field("foreground", description=WHO_GOES_FIRST)
+    x_symcache_priority: Urgency = Field("foreground", description=PRIORITY_ORDER)
     x_symcache_deadline: float = Field(
         LONGEST_WAIT, gt=0, le=LONGEST_WAIT, description="seconds after which nobody waits for the answer any more"
     )
 
 
-class BatchTerms(Terms):
-    """The same for many symbols, which those go before who wait for one."""
+class BatchCallOptions(CallOptions):
+    """The same for many symbols, before which a request for one symbol goes."""
 
-    x_symcache_priority: Urgency = Field("warming", description=WHO_GOES_FIRST)
+    x_symcache_priority: Urgency = Field("warming", description=PRIORITY_ORDER)
 
 
 class ValidateRequest(BaseModel):
-    """A question about a symbol, and since when some timeframes have data."""
+    """Asks for the verdict on a symbol, and since when some timeframes have data."""
 
     symbol: Symbol
     timeframes: Timeframes = None
 
 
 class ValidateBatchRequest(BaseModel):
-    """The same question about many symbols."""
+    """Asks the same of many symbols."""
 
-    symbols: list[AskedSymbol] = Field(
+    symbols: list[RawSymbol] = Field(
         min_length=1, max_length=LARGEST_BATCH, description="symbols in any spelling; the answer has them in the same"
     )
     timeframes: Timeframes = None
 
 
 class HistoricalRequest(BaseModel):
-    """A question for bars."""
+    """Asks for bars."""
 
     symbol: Symbol
     timeframe: Timeframe = Field(description="the length of a bar")

@@ -35,7 +35,7 @@ class Meaning(StrEnum):
     FARM_DOWN = "a data farm is out of reach"
     FARM_UP = "a data farm is well"
     NOTICE = "nothing that matters here"
-    OURS = "given up by this side"
+    CANCELLED = "given up by this side"
     UNKNOWN = "not known, so taken for passing"
 
 
@@ -57,10 +57,10 @@ TABLE = (
     Row(162, "no head time stamp", Meaning.NO_DATA),
     Row(162, "no historical market data", Meaning.NO_DATA),
     Row(162, "exceed max", Meaning.BAD_REQUEST),
-    Row(162, "cancelled", Meaning.OURS),
+    Row(162, "cancelled", Meaning.CANCELLED),
     Row(162, "permission", Meaning.PERMISSION),
     Row(162, "different ip address", Meaning.PERMISSION),
-    Row(366, "", Meaning.OURS),
+    Row(366, "", Meaning.CANCELLED),
     Row(321, "", Meaning.BAD_REQUEST),
     Row(100, "", Meaning.PACING, 1.0),
     Row(420, "", Meaning.PACING, 15.0),
@@ -103,7 +103,7 @@ ERRORS: Mapping[Meaning, type[ProviderError]] = MappingProxyType(
         Meaning.RESTORED: ProviderUnavailableError,
         Meaning.DATA_LOST: ProviderUnavailableError,
         Meaning.FARM_DOWN: ProviderUnavailableError,
-        Meaning.OURS: ProviderTimeoutError,
+        Meaning.CANCELLED: ProviderTimeoutError,
         Meaning.UNKNOWN: ProviderUnavailableError,
     }
 )

@@ -1,4 +1,4 @@
-"""The one connection to Interactive Brokers: made again whenever it is lost, and honest about its state."""
+"""The one connection to Interactive Brokers: made again whenever it is lost, and true about its state."""
 
 from __future__ import annotations
 
@@ -28,15 +28,19 @@ T = TypeVar("T")
 class IbConnection:
     """A connection that lasts from ``open`` to ``aclose``, over as many sockets as that takes.
 
-    A question ends in its result, in what Interactive Brokers answers instead (`IbError`), in a TimeoutError, or in a
+    A request ends in its result, in what Interactive Brokers answers instead (`IbError`), in a TimeoutError, or in a
     ConnectionError, and never leaves anything behind at the other end.
+
+    The latest attempt to connect is the state. While it runs, requests wait for it; if it failed, they fail with its
+    error until the next one begins; else its result is the session. One task begins the next attempt when a session has
+    ended or an attempt has failed, after a pause that doubles as long as no session lasts.
 
     Args:
         host: Where TWS or IB Gateway is.
         port: The port of its API.
         client_id: The first client id to try, from 1 on; while one is in use, the next is taken.
-        request_timeout: Seconds after which a question is given up.
-        connect_timeout: Seconds that a connection may take, and a sign of life.
+        request_timeout: Seconds after which a request is given up.
+        connect_timeout: Seconds that a connection may take, and the answer to a heartbeat.
         clock: The present, in seconds since 1970.
         sleep: Waits for a number of seconds, between one attempt to connect and the next.
     """
@@ -59,7 +63,7 @@ class IbConnection:
         self._clock, self._sleep = clock, sleep
         self._connectivity = Connectivity()
         self._attempt: asyncio.Task[Session] | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self._reconnecting: asyncio.Task[None] | None = None
 
     @property
     def connectivity(self) -> Connectivity:
@@ -68,14 +72,14 @@ class IbConnection:
 
     @property
     def open_requests(self) -> int:
-        """How many questions wait for their answers."""
+        """How many requests wait for their answers."""
         session = self._session
         return 0 if session is None else session.open_requests
 
     async def open(self) -> None:
         """Begin to connect, and stay connected; does not wait for it."""
         self._attempt = asyncio.create_task(self._connect())
-        self._keeper = asyncio.create_task(self._keep_connected())
+        self._reconnecting = asyncio.create_task(self._keep_connected())
 
     async def ready(self) -> None:
         """Wait until an attempt to connect that is under way has come to its end.
@@ -89,8 +93,8 @@ class IbConnection:
 
     async def aclose(self) -> None:
         """Disconnect for good; whoever waits for an answer gets a ConnectionError."""
-        session, tasks = self._session, {task for task in (self._keeper, self._attempt) if task is not None}
-        self._keeper = self._attempt = None
+        session, tasks = self._session, {task for task in (self._reconnecting, self._attempt) if task is not None}
+        self._reconnecting = self._attempt = None
         for task in tasks:
             task.cancel()
         if tasks:
@@ -100,7 +104,7 @@ class IbConnection:
 
     async def contract_details(self, contract: Contract) -> list[ContractDetails]:
         """Every contract that fits a description."""
-        return await self._ask(lambda session: session.contract_details(contract))
+        return await self._request(lambda session: session.contract_details(contract))
 
     async def head_timestamp(self, contract: Contract, what: str, rth: bool) -> datetime:
         """Since when there is data of a kind for a contract (UTC).
@@ -110,7 +114,7 @@ class IbConnection:
             what: The kind of data, as ``TRADES``.
             rth: Whether only regular trading hours count.
         """
-        return await self._ask(lambda session: session.head_timestamp(contract, what, rth))
+        return await self._request(lambda session: session.head_timestamp(contract, what, rth))
 
     async def bars(
         self, contract: Contract, end: str, duration: str, bar_size: str, what: str, rth: bool
@@ -119,7 +123,7 @@ class IbConnection:
 
         Args:
             contract: Whose.
-            end: The end of the span, as ``yyyymmdd-hh:mm:ss`` (UTC); empty for now.
+            end: The end of the span, as ``yyyymmdd-hh:mm:ss`` (UTC).
             duration: Its length, as ``30 D``.
             bar_size: The length of a bar, as ``1 hour``.
             what: The kind of data, as ``TRADES``.
@@ -128,7 +132,7 @@ class IbConnection:
         Returns:
             Bars that begin at a moment (UTC), or from one day on at a date.
         """
-        return await self._ask(lambda session: session.bars(contract, end, duration, bar_size, what, rth))
+        return await self._request(lambda session: session.bars(contract, end, duration, bar_size, what, rth))
 
     @property
     def _session(self) -> Session | None:
@@ -137,17 +141,18 @@ class IbConnection:
             return None
         return attempt.result()
 
-    async def _ask(self, question: Callable[[Session], Awaitable[T]]) -> T:
+    async def _request(self, send: Callable[[Session], Awaitable[T]]) -> T:
         async with asyncio.timeout(self._request_timeout):
             session = await self._connected()
+            # Without its own way to the broker TWS has no answer, and the caller would wait for the timeout.
             if self._connectivity.lost is not None:
                 raise IbError(*self._connectivity.lost)
-            return await question(session)
+            return await send(session)
 
     async def _connected(self) -> Session:
         attempt = self._attempt
         if attempt is not None:
-            await asyncio.wait({attempt})
+            await asyncio.wait({attempt})  # not awaited itself: a caller that is cancelled must not cancel it
         if attempt is None or attempt.cancelled():
             raise ConnectionError("the connection to Interactive Brokers is not open")
         if (error := attempt.exception()) is not None:
@@ -160,8 +165,8 @@ class IbConnection:
             await asyncio.wait({attempt})
             began = self._clock()
             if self._session is not None:
-                await self._until_it_ends(self._session)
-            # One that is dropped as soon as it is made is no better than one that is refused.
+                await self._watch(self._session)
+            # A connection that is dropped as soon as it is made is no better than one that is refused.
             lasted = self._clock() - began >= FIRST_PAUSE
             pause = 0.0 if lasted else min(max(FIRST_PAUSE, 2 * pause), LONGEST_PAUSE)
             await self._sleep(pause)
@@ -170,18 +175,19 @@ class IbConnection:
     async def _connect(self) -> Session:
         self._connectivity = self._connectivity.closed(self._now())
         try:
-            return await self._connect_as_someone()
+            return await self._connect_with_a_free_id()
         except Exception as error:
             log.warning("no connection to %s:%d: %a", self._host, self._port, _reason(error))
             raise
 
-    async def _connect_as_someone(self) -> Session:
+    async def _connect_with_a_free_id(self) -> Session:
         ids = range(self._client_id, self._client_id + CLIENT_IDS)
         for client_id in ids:
             session = Session(self._on_notice)
             try:
                 await session.connect(self._host, self._port, client_id, self._connect_timeout)
             except IbError as error:
+                # Another program has this id, or TWS has not noticed that a lost socket had it: the next one will do.
                 if error.code != CLIENT_ID_TAKEN:
                     raise
             else:
@@ -190,10 +196,11 @@ class IbConnection:
                 return session
         raise ConnectionError(f"every client id from {ids[0]} to {ids[-1]} is in use")
 
-    async def _until_it_ends(self, session: Session) -> None:
+    async def _watch(self, session: Session) -> None:
+        """Wait until a session ends: by the other end, or here, when that does not answer a heartbeat."""
         while not session.ended.done():
             await asyncio.wait({session.ended}, timeout=HEARTBEAT)
-            # A machine that vanished says no goodbye; its socket would look connected for hours.
+            # The socket of a machine that vanished would look connected for hours.
             if not session.ended.done() and not await session.is_alive(self._connect_timeout):
                 await self._close(session)
         self._connectivity = self._connectivity.closed(self._now())
@@ -206,7 +213,7 @@ class IbConnection:
 
     def _on_notice(self, notice: Notice) -> None:
         log.info("Interactive Brokers says %d: %a", *notice)
-        self._connectivity = self._connectivity.told(notice, self._now())
+        self._connectivity = self._connectivity.after(notice, self._now())
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 from .codes import Meaning, classify
 
 SETTLING = timedelta(minutes=1)
-"""For how long answers prove nothing after a reset: servers come back one by one, and not all of them say so."""
+"""For how long negative answers prove nothing after a reset: servers come back one by one, and not all say so."""
 
 _FARM = re.compile(r"(?::|on demand\.)\s*(?P<farm>\S+)$")
 
@@ -33,7 +33,7 @@ class Connectivity:
         lost: The notice that says that the socket's other end has lost its way to the broker, as long as that holds.
         farms_down: The code that put each farm out of order, by the farm's name.
         last_reset: When the way to the broker was last open again after it had been lost (UTC).
-        settling: Whether that was so recently that answers prove nothing yet.
+        settling: Whether that was so recently that a negative answer proves nothing yet.
     """
 
     client_id: int | None = None
@@ -45,12 +45,12 @@ class Connectivity:
 
     @property
     def connected(self) -> bool:
-        """Whether questions reach the broker: a socket alone does not mean that."""
+        """Whether requests reach the broker: a socket alone does not mean that."""
         return self.client_id is not None and self.lost is None
 
     @property
-    def whole(self) -> bool:
-        """Whether they also find every farm at work, so that an answer can be taken for the truth."""
+    def conclusive(self) -> bool:
+        """Whether a negative answer proves something: requests reach the broker, and every farm there is at work."""
         return self.connected and not self.farms_down and not self.settling
 
     def at(self, now: datetime) -> Self:
@@ -67,26 +67,29 @@ class Connectivity:
         """Without a socket, and so without anything that was said on it."""
         return self._changed(now, client_id=None, lost=None, farms_down={})
 
-    def told(self, notice: Notice, now: datetime) -> Self:
+    def after(self, notice: Notice, now: datetime) -> Self:
         """After a notice, whichever it is."""
         others = {farm: code for farm, code in self.farms_down.items() if farm != _farm(notice)}
         match classify(*notice).meaning:
             case Meaning.LINK_LOST:
                 return self._changed(now, lost=notice)
             case Meaning.LINK_BROKEN:
+                # 2110 after 1100 must not make the link one that any farm can restore, see below.
                 return self._changed(now, lost=self.lost or notice)
             case Meaning.RESTORED | Meaning.DATA_LOST:
+                # Some of these notices speak of farms. Only one that speaks of all says that none is down any more.
                 farms_down = {} if "all data farms" in notice.text.lower() else self.farms_down
                 return self._changed(now, lost=None, farms_down=farms_down, last_reset=now)
             case Meaning.FARM_DOWN:
                 return self._changed(now, farms_down={**others, _farm(notice): notice.code})
             case Meaning.FARM_UP:
+                # Nothing else is said when a broken link is mended; of a lost one 1101 or 1102 is.
                 return self._changed(now, lost=self._still_lost(), farms_down=others)
             case _:
                 return self
 
     def _still_lost(self) -> Notice | None:
-        """What is lost although a farm is up, which says that a broken link is mended, but not that a lost one is."""
+        """What is lost although a farm is up: that restores a broken link, but not a lost one."""
         if self.lost is None or classify(*self.lost).meaning is Meaning.LINK_BROKEN:
             return None
         return self.lost
@@ -94,6 +97,7 @@ class Connectivity:
     def _changed(self, now: datetime, **changes: Any) -> Self:
         successor = replace(self, **changes)
         if successor.connected != self.connected:
+            # The first connection of all is no reset: there was nothing before it that it could contradict.
             came_back = successor.connected and self.since is not None
             successor = replace(successor, since=now, last_reset=now if came_back else successor.last_reset)
         return successor.at(now)

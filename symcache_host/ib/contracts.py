@@ -83,7 +83,7 @@ class Listing(NamedTuple):
 
 
 def candidates(instrument: Instrument) -> tuple[Contract, ...]:
-    """The contracts to ask for, the next one only where the one before is unknown.
+    """The contracts to request, the next one only where the one before is unknown.
 
     Raises:
         InvalidSymbolError: A future without an expiry, or a type that this gateway cannot ask for.

@@ -17,7 +17,7 @@ from symcache_core.errors import ProviderError, ProviderUnavailableError, Symbol
 from symcache_core.symbols import Instrument
 from symcache_core.timeframes import TIMEFRAMES, Timeframe
 
-from ..gateway import ANYONE, Asker, Bar
+from ..gateway import Bar, Caller
 from .connection import IbConnection
 from .contracts import (
     Listing,
@@ -30,24 +30,24 @@ from .contracts import (
     what_to_show,
 )
 from .durations import spans
-from .memo import Memo
+from .paced_client import PacedClient
 from .pacing import Scheduler
-from .questions import Questions
 from .resets import reset_ends
+from .ttl_cache import TtlCache
 
 SECOND_LOOK = 5.0
-"""Seconds between the two answers that together say that a symbol is unknown."""
+"""Seconds between the two negative answers that together are a verdict."""
 
-PATIENCE = 25.0
-"""Seconds that a request may wait for its turn."""
+MAX_WAIT = 25.0
+"""Seconds that a request may be queued."""
 
-MOST_SPANS = 12
-"""How many requests one question for bars may cost."""
+MAX_SPANS = 12
+"""How many requests one call for bars may cost."""
 
-KEPT = 10_000
-"""How many listings are remembered, and how many head timestamps."""
+CACHE_SIZE = 10_000
+"""How many listings are cached, and how many head timestamps."""
 
-KEPT_FOR = 86_400.0
+CACHE_TTL = 86_400.0
 """Seconds for which they are. Contract details change over night, and first bars hardly ever."""
 
 NO_CONTRACT = "200"
@@ -75,14 +75,14 @@ class IbGateway:
         self.calls = 0
         self._connection = connection
         self._clock, self._sleep = clock, sleep
-        self._scheduler = Scheduler(PATIENCE)
-        self._questions = Questions(connection, self._scheduler)
-        self._listings: Memo[Instrument, Listing] = Memo(KEPT, KEPT_FOR, clock)
-        self._heads: Memo[tuple[int, str, bool], str | None] = Memo(KEPT, KEPT_FOR, clock)
+        self._scheduler = Scheduler(MAX_WAIT)
+        self._client = PacedClient(connection, self._scheduler)
+        self._listings: TtlCache[Instrument, Listing] = TtlCache(CACHE_SIZE, CACHE_TTL, clock)
+        self._heads: TtlCache[tuple[int, str, bool], str | None] = TtlCache(CACHE_SIZE, CACHE_TTL, clock)
 
     @property
     def connected(self) -> bool:
-        """Whether questions reach the broker."""
+        """Whether requests reach the broker."""
         return self._connection.connectivity.connected
 
     def as_of(self) -> datetime:
@@ -91,13 +91,13 @@ class IbGateway:
 
     def status(self) -> dict[str, Any]:
         """How things stand: the connection, the farms that are down, the queue, and what the rules leave."""
-        way = self._connection.connectivity
+        state = self._connection.connectivity
         return {
-            "client_id": way.client_id,
-            "since": way.since and way.since.isoformat(),
-            "lost": way.lost and way.lost.text,
-            "farms_down": dict(way.farms_down),
-            "last_reset": way.last_reset and way.last_reset.isoformat(),
+            "client_id": state.client_id,
+            "since": state.since and state.since.isoformat(),
+            "lost": state.lost and state.lost.text,
+            "farms_down": dict(state.farms_down),
+            "last_reset": state.last_reset and state.last_reset.isoformat(),
             "open_requests": self._connection.open_requests,
             "waiting": self._scheduler.waiting,
             "messages_left": self._scheduler.messages_left,
@@ -112,7 +112,7 @@ class IbGateway:
         """Disconnect."""
         await self._connection.aclose()
 
-    async def validate(self, symbol: str, timeframes: Sequence[str], asker: Asker = ANYONE) -> ProviderAnswer:
+    async def validate(self, symbol: str, timeframes: Sequence[str], caller: Caller) -> ProviderAnswer:
         """Whether a symbol is valid, which contract it is, and since when it has data: the same for each timeframe.
 
         A negative was given twice, and all was well with Interactive Brokers both times. A symbol whose head timestamp
@@ -120,95 +120,96 @@ class IbGateway:
         """
         self.calls += 1
         instrument = Instrument.parse(symbol)
-        listing = await self._find(instrument, asker)
+        listing = await self._find(instrument, caller)
         if listing is None:
             negative = ValidationResult(is_valid=False, symbol=symbol, error_message=f"Symbol {symbol} not found")
-            return self._signed(ProviderAnswer(negative, confirmed=is_asked_as_written(instrument)), NO_CONTRACT)
+            answer = ProviderAnswer(negative, confirmed=is_asked_as_written(instrument))
+            return self._with_provenance(answer, NO_CONTRACT)
         heads: dict[str, str | None] = {}
         code = None
         if timeframes:
             try:
-                heads = dict.fromkeys(timeframes, await self._head(listing, asker))
+                heads = dict.fromkeys(timeframes, await self._head(listing, caller))
             except ProviderError as error:
                 code = error.code
         positive = ValidationResult(
             is_valid=True, symbol=symbol, contract_info=describe(listing, instrument), head_timestamps=heads or None
         )
         answer = ProviderAnswer(positive, valid_until=valid_until(listing), one_head_timestamp=True)
-        return self._signed(answer, code)
+        return self._with_provenance(answer, code)
 
-    async def bars(
-        self, symbol: str, timeframe: str, start: datetime, end: datetime, asker: Asker = ANYONE
-    ) -> Sequence[Bar]:
+    async def bars(self, symbol: str, timeframe: str, start: datetime, end: datetime, caller: Caller) -> Sequence[Bar]:
         """The bars that begin from ``start`` to ``end`` (UTC): a day's with its midnight, a week's with its Monday."""
         self.calls += 1
         instrument, frame = Instrument.parse(symbol), TIMEFRAMES[timeframe]
-        known = self._listings.get(instrument)
-        listing = known.value if known is not None else await self._find(instrument, asker)
+        cached = self._listings.get(instrument)
+        listing = cached.value if cached is not None else await self._find(instrument, caller)
         if listing is None:
             raise SymbolNotFoundError(f"Symbol {symbol} not found")
-        asked = list(islice(spans(start, end, self.as_of(), frame), MOST_SPANS + 1))
-        if len(asked) > MOST_SPANS:
+        requests = list(islice(spans(start, end, self.as_of(), frame), MAX_SPANS + 1))
+        if len(requests) > MAX_SPANS:
             raise ProviderError(
                 f"{start:%Y-%m-%d} to {end:%Y-%m-%d} is too much at once: ask for bars of {timeframe} in pieces of "
                 f"{frame.longest.days} days"
             )
         bars: dict[datetime, Bar] = {}
-        for span in asked:
-            for sent in await self._questions.bars(listing.contract, frame, span, asker):
+        for span in requests:
+            for sent in await self._client.bars(listing.contract, frame, span, caller):
                 bar = _bar(sent, frame)
                 if start <= bar.time <= end:
                     bars[bar.time] = bar
         return [bars[begin] for begin in sorted(bars)]
 
-    async def _find(self, instrument: Instrument, asker: Asker) -> Listing | None:
-        """What a symbol is known as; ``None`` if two answers agree that it is not, with nothing to be said for both.
+    async def _find(self, instrument: Instrument, caller: Caller) -> Listing | None:
+        """What a symbol is known as; ``None`` if two conclusive answers agree that it is not.
 
         Raises:
             ProviderUnavailableError: It is said to be unknown, which proves nothing now.
         """
-        before = self._connection.connectivity.last_reset
-        listing = await self._look(instrument, asker)
+        # Checked after each look, and against the reset before both: a connection that was lost and is whole again in
+        # between has asked two servers, each of which may have been without its data.
+        last_reset = self._connection.connectivity.last_reset
+        listing = await self._look(instrument, caller)
         if listing is None:
-            self._check_that_all_is_well(instrument, before)
+            self._check_conclusive(instrument, last_reset)
             await self._sleep(SECOND_LOOK)
-            listing = await self._look(instrument, asker)
+            listing = await self._look(instrument, caller)
         if listing is None:
-            self._check_that_all_is_well(instrument, before)
-            self._listings.forget(instrument)
+            self._check_conclusive(instrument, last_reset)
+            self._listings.discard(instrument)
             return None
-        self._listings.keep(instrument, listing)
+        self._listings.put(instrument, listing)
         return listing
 
-    async def _look(self, instrument: Instrument, asker: Asker) -> Listing | None:
+    async def _look(self, instrument: Instrument, caller: Caller) -> Listing | None:
         for contract in candidates(instrument):
-            if listing := choose(await self._questions.details(contract, asker), instrument):
+            if listing := choose(await self._client.details(contract, caller), instrument):
                 return listing
         return None
 
-    def _check_that_all_is_well(self, instrument: Instrument, before: datetime | None) -> None:
-        now, way = self.as_of(), self._connection.connectivity
+    def _check_conclusive(self, instrument: Instrument, last_reset: datetime | None) -> None:
+        now, connectivity = self.as_of(), self._connection.connectivity
         if (ends := reset_ends(now)) is not None:
-            raise _doubtful(instrument, "while its servers restart", (ends - now).total_seconds())
-        if not way.whole or way.last_reset != before:
-            raise _doubtful(instrument, "without a whole connection", None)
+            raise _inconclusive(instrument, "while its servers restart", (ends - now).total_seconds())
+        if not connectivity.conclusive or connectivity.last_reset != last_reset:
+            raise _inconclusive(instrument, "without a whole connection", None)
 
-    async def _head(self, listing: Listing, asker: Asker) -> str | None:
+    async def _head(self, listing: Listing, caller: Caller) -> str | None:
         contract = listing.contract
         key = contract.conId, what_to_show(contract), regular_hours_only(contract)
-        if (known := self._heads.get(key)) is not None:
-            return known.value
-        first = await self._questions.head_timestamp(contract, asker)
+        if (cached := self._heads.get(key)) is not None:
+            return cached.value
+        first = await self._client.head_timestamp(contract, caller)
         head = None if first is None else first.isoformat()
-        self._heads.keep(key, head)
+        self._heads.put(key, head)
         return head
 
-    def _signed(self, answer: ProviderAnswer, code: str | None) -> ProviderAnswer:
+    def _with_provenance(self, answer: ProviderAnswer, code: str | None) -> ProviderAnswer:
         origin = {"provider": self.name, "gateway": self.name, "code": code}
         return replace(answer, provenance=answer.provenance.model_copy(update=origin))
 
 
-def _doubtful(instrument: Instrument, when: str, retry_after: float | None) -> ProviderUnavailableError:
+def _inconclusive(instrument: Instrument, when: str, retry_after: float | None) -> ProviderUnavailableError:
     return ProviderUnavailableError(
         f"Interactive Brokers says that {instrument} is unknown, {when}, which proves nothing",
         code=NO_CONTRACT,

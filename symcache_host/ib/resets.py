@@ -36,7 +36,8 @@ def reset_ends(now: datetime) -> datetime | None:
     """
     here = now.astimezone(_ZONE)
     for window in _WINDOWS:
-        for day in (here.date() - _DAY, here.date()):
+        for day in (here.date() - _DAY, here.date()):  # one that began yesterday goes on past midnight
+            # Counted on in UTC: on the clocks there, an hour of that night may be skipped, or come twice.
             begin = datetime.combine(day, window.begins, _ZONE).astimezone(UTC)
             if day.weekday() in window.days and begin <= now < begin + window.lasts:
                 return begin + window.lasts

@@ -1,4 +1,4 @@
-"""One socket to TWS or IB Gateway, from its handshake to its end, and the questions asked through it."""
+"""One socket to TWS or IB Gateway, from its handshake to its end, and the requests sent through it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Session:
     """One connected socket.
 
     Args:
-        on_notice: Is told every message that answers no request.
+        on_notice: Called with every message that answers no request.
     """
 
     def __init__(self, on_notice: Callable[[Notice], None]) -> None:
@@ -52,7 +52,7 @@ class Session:
         """Why it ended, as soon as it has."""
         self._ib = IB()
         self._client, self._wrapper = self._ib.client, self._ib.wrapper
-        self._client.MaxRequests = 0  # a second queue behind the host's own would only delay what that lets pass
+        self._client.MaxRequests = 0  # a second queue behind the host's own would only delay what that admits
         # It would ask for account figures whenever the link is restored.
         self._ib.errorEvent -= self._ib._onError  # noqa: SLF001  # the only way to leave it out
         self._ib.errorEvent += self._on_error
@@ -60,11 +60,11 @@ class Session:
 
     @property
     def open_requests(self) -> int:
-        """How many questions wait for their answers."""
+        """How many requests wait for their answers."""
         return len(self._open)
 
     async def connect(self, host: str, port: int, client_id: int, timeout: float) -> None:
-        """Connect, to read only, and be ready for questions.
+        """Connect, to read only, and be ready for requests.
 
         Raises:
             IbError: The client id is in use (326).
@@ -87,17 +87,17 @@ class Session:
 
     async def contract_details(self, contract: Contract) -> list[ContractDetails]:
         """Every contract that fits a description."""
-        found: list[ContractDetails] = await self._ask(
+        found: list[ContractDetails] = await self._request(
             lambda request: self._client.reqContractDetails(request, contract)
         )
         return found
 
     async def head_timestamp(self, contract: Contract, what: str, rth: bool) -> datetime:
-        """Since when there is data (UTC); its slot is given back whatever comes of it."""
+        """Since when there is data (UTC); the request is cancelled whatever comes of it, or else it would stay open."""
         try:
-            first = await self._ask(
+            first = await self._request(
                 lambda request: self._client.reqHeadTimeStamp(request, contract, what, rth, SECONDS_SINCE_1970),
-                release=self._client.cancelHeadTimeStamp,
+                cancel_always=self._client.cancelHeadTimeStamp,
             )
         except ValueError as error:  # ib_async cannot read it
             first = error
@@ -109,7 +109,7 @@ class Session:
         self, contract: Contract, end: str, duration: str, bar_size: str, what: str, rth: bool
     ) -> list[BarData]:
         """The bars of a span that ends at ``end``."""
-        found: list[BarData] = await self._ask(
+        found: list[BarData] = await self._request(
             lambda request: self._client.reqHistoricalData(
                 request,
                 contract,
@@ -122,7 +122,7 @@ class Session:
                 keepUpToDate=False,
                 chartOptions=[],
             ),
-            abandon=self._client.cancelHistoricalData,
+            cancel_if_abandoned=self._client.cancelHistoricalData,
         )
         return found
 
@@ -143,36 +143,36 @@ class Session:
         if transport is not None:
             transport.abort()  # closing alone would wait for an other end that does not read any more
 
-    async def _ask(self, send: Send, *, release: Send | None = None, abandon: Send | None = None) -> Any:
-        """Ask one question and wait for what comes of it.
+    async def _request(
+        self, send: Send, *, cancel_always: Send | None = None, cancel_if_abandoned: Send | None = None
+    ) -> Any:
+        """Send one request and wait for its result, for an error in its place, or for the end of the socket.
+
+        ib_async ends a request with some errors as if its result were empty, and with others never. So an error is kept
+        here, beside the future that it ends, and raised in place of the result.
 
         Args:
             send: Sends it under the number that it is given.
-            release: Sends what has to follow its end in any case.
-            abandon: Sends what has to follow only if nobody waits for the answer any more.
+            cancel_always: Sends what has to follow its end in any case.
+            cancel_if_abandoned: Sends what has to follow only if its caller leaves before there is an answer.
         """
         request = self._client.getReqId()
         answer = self._open[request] = self._wrapper.startReq(request)
-        waiting = True
+        cancel = cancel_always or cancel_if_abandoned
         try:
             send(request)
             result = await answer
-            waiting = False
+            cancel = cancel_always
         finally:
             del self._open[request]
             error = self._errors.pop(request, None)
-            self._forget(request, release or (abandon if waiting else None))
+            if cancel is not None:  # contract details cannot be cancelled: ib_async goes on to expect them
+                self._end(request)
+                with suppress(ConnectionError):
+                    cancel(request)
         if error is not None:
             raise error
         return result
-
-    def _forget(self, request: int, tell: Send | None) -> None:
-        if tell is None:
-            # Contract details cannot be called off: ib_async goes on to expect them, so that it can take them late.
-            return
-        self._end(request)
-        with suppress(ConnectionError):
-            tell(request)
 
     def _end(self, request: int) -> None:
         self._wrapper.contractDetailsEnd(request)  # does nothing but end the request, of whatever kind
@@ -180,17 +180,16 @@ class Session:
     def _on_error(self, request: int, code: int, text: str, _contract: Contract | None) -> None:
         if request in self._open:
             if ends_a_request(code, text):
-                # ib_async itself ends a request with some errors, as if its result were empty, and with others never.
                 self._errors[request] = IbError(code, text)
                 self._end(request)
         elif request == NO_REQUEST:
             if code == CLIENT_ID_TAKEN:
                 self._finish(IbError(code, text))
             if classify(code, text).meaning is Meaning.DATA_LOST:
-                self._lose_all(IbError(code, text))
+                self._fail_all(IbError(code, text))
             self._on_notice(Notice(code, text))
 
-    def _lose_all(self, why: IbError) -> None:
+    def _fail_all(self, why: IbError) -> None:
         for answer in self._open.values():
             if not answer.done():
                 answer.set_exception(why)

@@ -10,7 +10,7 @@ from tws.looptime import run
 
 from symcache_core import SymcacheSettings, open_symbol_cache
 from symcache_core.errors import ProviderPacingError
-from symcache_host.gateway import ANYONE, Priority
+from symcache_host.gateway import Priority
 from symcache_host.replay import ReplayGateway
 from symcache_host.service import AT_ONCE, FAULT, HostService
 
@@ -49,7 +49,7 @@ def test_one_instrument_in_many_spellings_costs_one_gateway_call(start):
 
 
 @pytest.mark.parametrize(
-    "question",
+    "body",
     [
         {},
         {"symbols": None},
@@ -65,9 +65,9 @@ def test_one_instrument_in_many_spellings_costs_one_gateway_call(start):
         {"symbols": ["AAPL"], "timeframes": ["1d"] * 1000},
     ],
 )
-def test_a_batch_that_does_not_fit_is_refused_with_its_place(host, question):
+def test_a_batch_that_does_not_fit_is_refused_with_its_place(host, body):
     before = host.calls["gateway"]
-    response = host.http.post("/data/validate-batch", json=question)
+    response = host.http.post("/data/validate-batch", json=body)
     assert response.status_code == 422
     assert all({"type", "loc", "msg"} == set(problem) for problem in response.json()["detail"])
     assert host.calls["gateway"] == before
@@ -84,10 +84,10 @@ class TroubledGateway(ReplayGateway):
     def __init__(self, latency=0):
         super().__init__(latency=latency, as_of=date(2013, 3, 1))
         self.at_once = self.most_at_once = 0
-        self.askers = []
+        self.callers = []
 
-    async def validate(self, symbol, timeframes, asker=ANYONE):
-        self.askers.append(asker)
+    async def validate(self, symbol, timeframes, caller):
+        self.callers.append(caller)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
@@ -95,7 +95,7 @@ class TroubledGateway(ReplayGateway):
                 raise ProviderPacingError("slowly", code="100", retry_after=7)
             if symbol == "MSFT":
                 raise ZeroDivisionError("a fault of the gateway's")
-            return await super().validate(symbol, timeframes)
+            return await super().validate(symbol, timeframes, caller)
         finally:
             self.at_once -= 1
 
@@ -160,8 +160,7 @@ def test_a_batch_waits_for_so_many_gateway_calls_at_the_same_time_and_for_no_mor
 def test_a_batch_lets_those_pass_who_wait_for_one_symbol():
     gateway = TroubledGateway()
     ask(gateway, ["AAPL", "GOOG"])
-    assert {asker.priority for asker in gateway.askers} == {Priority.WARMING}
-    assert ANYONE.priority is Priority.FOREGROUND
+    assert {caller.priority for caller in gateway.callers} == {Priority.WARMING}
 
 
 def test_after_closing_a_batch_is_a_handled_failure():

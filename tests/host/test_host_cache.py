@@ -9,15 +9,15 @@ from contextlib import contextmanager
 
 from patience import PATIENCE
 
-QUESTION = {"symbol": "AAPL", "timeframes": ["1d"]}
+REQUEST = {"symbol": "AAPL", "timeframes": ["1d"]}
 
 
 def test_a_second_ask_costs_no_gateway_call_and_looking_costs_nothing(start):
     host = start()
     assert host.calls == {"requests": 0, "gateway": 0}
-    first = host.http.post("/data/validate", json=QUESTION).json()
+    first = host.http.post("/data/validate", json=REQUEST).json()
     assert host.calls == {"requests": 1, "gateway": 1}
-    assert host.http.post("/data/validate", json=QUESTION | {"symbol": " aapl"}).json() == first
+    assert host.http.post("/data/validate", json=REQUEST | {"symbol": " aapl"}).json() == first
     host.http.get("/data/head-timestamp", params={"symbol": "AAPL", "timeframe": "1d"})
     assert host.calls == host.calls == {"requests": 3, "gateway": 1}
 
@@ -44,29 +44,29 @@ def test_a_negative_is_remembered_too(host):
 
 
 def test_bars_are_always_fetched(host):
-    question = {"symbol": "IBM", "timeframe": "1d", "start": "2012-01-01", "end": "2012-02-01"}
+    body = {"symbol": "IBM", "timeframe": "1d", "start": "2012-01-01", "end": "2012-02-01"}
     with costing(host, requests=2, gateway=2):
         for _ in range(2):
-            assert host.http.post("/data/historical", json=question).json()["rows"] == 21
+            assert host.http.post("/data/historical", json=body).json()["rows"] == 21
 
 
 def test_many_clients_at_once_cost_one_gateway_call(start):
     host = start(SYMCACHE_HOST_LATENCY="300ms")
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda _: host.http.post("/data/validate", json=QUESTION).json(), range(20)))
+        answers = list(pool.map(lambda _: host.http.post("/data/validate", json=REQUEST).json(), range(20)))
     assert all(answer["is_valid"] for answer in answers)
     assert host.calls == {"requests": 20, "gateway": 1}
 
 
 def test_neither_a_restart_nor_kill_9_forgets_anything_and_only_the_owner_can_read_it(start, tmp_path):
     first = start()
-    before = first.http.post("/data/validate", json=QUESTION).json()
+    before = first.http.post("/data/validate", json=REQUEST).json()
     first.stop()
     file = tmp_path / "data" / "host_symbol_cache.json"
     assert json.loads(file.read_text())
     assert {stat.S_IMODE(path.stat().st_mode) for path in file.parent.iterdir() if path.is_file()} == {0o600}
     second = start()
-    assert second.http.post("/data/validate", json=QUESTION).json() == before
+    assert second.http.post("/data/validate", json=REQUEST).json() == before
     assert second.calls == {"requests": 1, "gateway": 0}
     second.http.get("/data/symbol-info/IBM")
     second.process.kill()

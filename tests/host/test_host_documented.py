@@ -9,7 +9,7 @@ from typing import get_args
 from symcache_host.app import create_app
 from symcache_host.reports import DetailedHealth, IbStatus
 from symcache_host.settings import HostSettings
-from symcache_host.wire import ErrorKind, Terms, VerdictAnswer
+from symcache_host.wire import CallOptions, ErrorKind, VerdictAnswer
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "host.md").read_text()
@@ -31,7 +31,7 @@ def test_every_route_status_kind_and_header_is_documented():
     }
     rows = set(re.findall(r"^\| `?([^`|]+?)`? \|", PAGE, re.MULTILINE))
     statuses = {status for operation in routes.values() for status in operation["responses"]}
-    headers = {name.replace("_", "-") for name in Terms.model_fields}
+    headers = {name.replace("_", "-") for name in CallOptions.model_fields}
     assert routes.keys() | statuses | set(get_args(ErrorKind)) <= rows
     assert headers <= {row.lower() for row in rows}
 

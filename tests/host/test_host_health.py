@@ -79,7 +79,7 @@ def test_the_way_to_interactive_brokers_is_shown_as_it_is(connected, tws):
 
     tws.do("notice", code=2105, text="HMDS data farm connection is broken:ushmds")
     wait_for(lambda: seen()["ib_status"]["farms_down"] == {"ushmds": 2105})
-    assert seen()["healthy"], "questions still reach it"
+    assert seen()["healthy"], "requests still reach it"
 
     tws.do("notice", code=1100, text="Connectivity between IB and TWS has been lost.")
     wait_for(lambda: not seen()["healthy"])

@@ -19,6 +19,7 @@ from tws.server import SimulatedTws
 
 from symcache_core.errors import InvalidSymbolError, ProviderError
 from symcache_core.symbols import Instrument
+from symcache_host.gateway import Caller
 from symcache_host.ib.connection import IbConnection
 from symcache_host.ib.gateway import IbGateway
 
@@ -228,7 +229,7 @@ def test_what_is_no_http_at_all_is_turned_away(besieged, line):
 def test_interactive_brokers_knows_or_does_not_know_each_of_them():
     async def verdict(gateway, symbol):
         try:
-            return (await gateway.validate(str(Instrument.parse(symbol)), ["1d"])).result.is_valid
+            return (await gateway.validate(str(Instrument.parse(symbol)), ["1d"], Caller())).result.is_valid
         except InvalidSymbolError:
             return None
         except ProviderError as error:

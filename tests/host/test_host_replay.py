@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from symcache_core.errors import SymbolNotFoundError
+from symcache_host.gateway import Caller
 from symcache_host.replay import ReplayGateway
 
 START, END = datetime(1990, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)
@@ -19,11 +20,11 @@ def gateway():
 
 
 def verdict(gateway, symbol, *timeframes):
-    return asyncio.run(gateway.validate(symbol, timeframes)).result
+    return asyncio.run(gateway.validate(symbol, timeframes, Caller())).result
 
 
 def bars(gateway, symbol, start=START, end=END):
-    return asyncio.run(gateway.bars(symbol, "1d", start, end))
+    return asyncio.run(gateway.bars(symbol, "1d", start, end, Caller()))
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ def test_the_front_page_says_what_this_is(host):
         ["AAPL"],
     ],
 )
-def test_a_question_that_does_not_fit_is_refused_with_its_place(host, body):
+def test_a_request_that_does_not_fit_is_refused_with_its_place(host, body):
     response = host.http.post("/data/validate", json=body)
     assert response.status_code == 422
     assert all({"type", "loc", "msg"} == set(problem) for problem in response.json()["detail"])
@@ -221,8 +221,8 @@ def test_a_timeframe_that_nobody_knows_is_refused_with_those_there_are(host):
     ],
 )
 def test_a_range_that_does_not_fit_is_refused(host, change):
-    question = {"symbol": "AAPL", "timeframe": "1d", "start": "2012-01-01", "end": "2013-01-01"} | change
-    assert host.http.post("/data/historical", json=question).status_code == 422
+    body = {"symbol": "AAPL", "timeframe": "1d", "start": "2012-01-01", "end": "2013-01-01"} | change
+    assert host.http.post("/data/historical", json=body).status_code == 422
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ HMDS = "Historical Market Data Service error message:"
         (162, HMDS + "HMDS query returned no data: IBM@SMART Trades", Meaning.NO_DATA, ProviderUnavailableError),
         (162, HMDS + "No head time stamp", Meaning.NO_DATA, ProviderUnavailableError),
         (162, HMDS + "No historical market data for IBM/STK@SMART", Meaning.NO_DATA, ProviderUnavailableError),
-        (162, HMDS + "API historical data query cancelled: 7", Meaning.OURS, ProviderTimeoutError),
+        (162, HMDS + "API historical data query cancelled: 7", Meaning.CANCELLED, ProviderTimeoutError),
         (162, HMDS + "No market data permissions for NYSE STK", Meaning.PERMISSION, ProviderPermissionError),
         (
             162,
@@ -52,7 +52,7 @@ HMDS = "Historical Market Data Service error message:"
         (354, "Requested market data is not subscribed.", Meaning.PERMISSION, ProviderPermissionError),
         (10090, "Part of requested market data is not subscribed.", Meaning.PERMISSION, ProviderPermissionError),
         (10197, "No market data during competing live session", Meaning.PERMISSION, ProviderPermissionError),
-        (366, "No historical data query found for ticker id", Meaning.OURS, ProviderTimeoutError),
+        (366, "No historical data query found for ticker id", Meaning.CANCELLED, ProviderTimeoutError),
         (99999, "what nobody has seen before", Meaning.UNKNOWN, ProviderUnavailableError),
     ],
 )

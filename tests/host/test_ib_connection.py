@@ -15,7 +15,7 @@ from tws.listings import known_on
 from tws.looptime import run
 from tws.market import NOW
 from tws.process import TwsProcess
-from tws.protocol import HELLO, Ask, Tell, frame
+from tws.protocol import HELLO, ClientMessage, ServerMessage, frame
 from tws.server import SimulatedTws
 
 from symcache_core.errors import ConfigurationError
@@ -28,7 +28,7 @@ EPOCH = datetime(2026, 1, 5, tzinfo=UTC).timestamp()
 APPLE = Stock("AAPL", "SMART", "USD")
 TIMEOUT = 60.0
 SAME_AGAIN = 15.0
-"""Seconds after which Interactive Brokers lets the same question be asked again."""
+"""Seconds after which Interactive Brokers lets the same request be asked again."""
 
 WEEK = ("20130228-23:59:59", "1 W", "1 day", "TRADES", True)
 ASK = {
@@ -36,7 +36,7 @@ ASK = {
     "head": lambda connection, contract=APPLE: connection.head_timestamp(contract, "TRADES", rth=True),
     "bars": lambda connection, contract=APPLE: connection.bars(contract, *WEEK),
 }
-EVERY_QUESTION = pytest.mark.parametrize("kind", ASK)
+EVERY_REQUEST = pytest.mark.parametrize("kind", ASK)
 
 
 @asynccontextmanager
@@ -74,7 +74,7 @@ async def settled():
 
 
 async def again(kind, connection):
-    """The answer to the same question, as soon as it may be asked again."""
+    """The answer to the same request, as soon as it may be asked again."""
     await asyncio.sleep(SAME_AGAIN)
     return await ASK[kind](connection)
 
@@ -92,15 +92,15 @@ async def reconnected(tws, connection, what_ends_it):
     return result
 
 
-async def outcome_of(question):
+async def outcome_of(request):
     try:
-        return await question
+        return await request
     except (IbError, OSError) as error:
         return error
 
 
-async def error_of(question):
-    outcome = await outcome_of(question)
+async def error_of(request):
+    outcome = await outcome_of(request)
     assert isinstance(outcome, Exception), f"an answer: {outcome}"
     return outcome
 
@@ -109,7 +109,7 @@ def seconds():
     return asyncio.get_running_loop().time()
 
 
-def test_each_question_has_its_answer():
+def test_each_request_has_its_answer():
     async def story(tws, connection):
         details, head, bars = [await ask(connection) for ask in ASK.values()]
         assert details[0].contract.primaryExchange == "NASDAQ"
@@ -120,7 +120,7 @@ def test_each_question_has_its_answer():
     told(story)
 
 
-def test_many_questions_at_once_keep_their_answers_apart():
+def test_many_requests_at_once_keep_their_answers_apart():
     symbols = "AAPL IBM MSFT GOOG F GE BA CAT".split()
 
     async def story(_tws, connection):
@@ -131,7 +131,7 @@ def test_many_questions_at_once_keep_their_answers_apart():
     told(story)
 
 
-@EVERY_QUESTION
+@EVERY_REQUEST
 @pytest.mark.parametrize("code", [100, 162, 200, 321, 354, 420, 10090, 10197, 10314, 4711])
 def test_an_error_is_raised_at_once_with_its_code_and_words(kind, code):
     async def story(tws, connection):
@@ -140,38 +140,38 @@ def test_an_error_is_raised_at_once_with_its_code_and_words(kind, code):
         assert isinstance(error, IbError)
         assert (error.code, error.text, str(error)) == (code, "as it says itself", f"as it says itself (IB {code})")
         assert seconds() < 1
-        assert await again(kind, connection), "the next question is answered"
+        assert await again(kind, connection), "the next request is answered"
 
     told(story)
 
 
-@EVERY_QUESTION
+@EVERY_REQUEST
 @pytest.mark.parametrize("code", [2103, 2105, 2110, 2157])
 def test_a_request_that_is_told_of_a_breakdown_has_ended(kind, code):
     async def story(tws, connection):
         tws.fault(kind, code=code, times=1)
         assert (await error_of(ASK[kind](connection))).code == code
         assert seconds() < 1
-        assert connection.connectivity.whole, "what one request is told is no notice for all"
+        assert connection.connectivity.conclusive, "what one request is told is no notice for all"
 
     told(story)
 
 
-@EVERY_QUESTION
+@EVERY_REQUEST
 @pytest.mark.parametrize("code", [2103, 2105, 2110, 2157])
 def test_a_breakdown_that_is_told_to_all_ends_no_request(kind, code):
     async def story(tws, connection):
         tws.fault(kind, slow=5, times=1)
-        question = asyncio.ensure_future(ASK[kind](connection))
+        request = asyncio.ensure_future(ASK[kind](connection))
         await settled()
         tws.notice(code)
-        assert await question
-        assert not connection.connectivity.whole
+        assert await request
+        assert not connection.connectivity.conclusive
 
     told(story)
 
 
-@EVERY_QUESTION
+@EVERY_REQUEST
 @pytest.mark.parametrize("code", [165, 2104, 2107, 2119, 2174, 10167])
 def test_a_notice_about_a_request_does_not_end_it(kind, code):
     async def story(tws, connection):
@@ -181,8 +181,8 @@ def test_a_notice_about_a_request_does_not_end_it(kind, code):
     told(story)
 
 
-@EVERY_QUESTION
-def test_a_question_without_an_answer_is_given_up_and_called_off(kind):
+@EVERY_REQUEST
+def test_a_request_without_an_answer_is_given_up_and_cancelled(kind):
     async def story(tws, connection):
         tws.fault(kind, hang=True)
         assert isinstance(await error_of(ASK[kind](connection)), TimeoutError)
@@ -191,7 +191,7 @@ def test_a_question_without_an_answer_is_given_up_and_called_off(kind):
     told(story, request_timeout=TIMEOUT)
 
 
-@EVERY_QUESTION
+@EVERY_REQUEST
 def test_an_answer_that_comes_too_late_does_no_harm(kind, caplog):
     async def story(tws, connection):
         tws.fault(kind, slow=2 * TIMEOUT, times=1)
@@ -203,7 +203,7 @@ def test_an_answer_that_comes_too_late_does_no_harm(kind, caplog):
     assert "Error handling fields" not in caplog.text
 
 
-@EVERY_QUESTION
+@EVERY_REQUEST
 def test_whoever_stops_waiting_leaves_nothing_behind(kind):
     async def story(tws, connection):
         tws.fault(kind, slow=5, times=1)
@@ -218,8 +218,8 @@ def test_whoever_stops_waiting_leaves_nothing_behind(kind):
     told(story)
 
 
-@EVERY_QUESTION
-def test_a_connection_that_drops_in_the_middle_of_an_answer_ends_every_question(kind):
+@EVERY_REQUEST
+def test_a_connection_that_drops_in_the_middle_of_an_answer_ends_every_request(kind):
     async def story(tws, connection):
         tws.fault(kind, drop=True, times=1)
         tws.fault("bars" if kind != "bars" else "head", hang=True, times=1)
@@ -234,7 +234,7 @@ def test_a_connection_that_drops_in_the_middle_of_an_answer_ends_every_question(
     told(story)
 
 
-def test_a_head_timestamp_gives_its_slot_back_before_the_next_question():
+def test_a_head_timestamp_gives_its_slot_back_before_the_next_request():
     async def story(tws, connection):
         symbols = [f"{first}{second}" for first in "ABC" for second in "ABCDEFGHIJKLMNOPQRST"]
         for symbol in symbols:
@@ -250,11 +250,11 @@ def test_a_head_timestamp_gives_its_slot_back_before_the_next_question():
 def test_a_head_timestamp_that_cannot_be_read_is_an_error(nonsense):
     async def story(tws, connection):
         tws.fault("head", hang=True)
-        question = asyncio.ensure_future(error_of(ASK["head"](connection)))
+        request = asyncio.ensure_future(error_of(ASK["head"](connection)))
         await settled()
-        (client,) = tws._desk._clients.values()
-        client.tell(frame(Tell.HEAD, 1, nonsense))
-        assert (await question).code == 0
+        (client,) = tws._handler._clients.values()
+        client.tell(frame(ServerMessage.HEAD, 1, nonsense))
+        assert (await request).code == 0
 
     told(story)
 
@@ -284,17 +284,17 @@ def settle_time():
     return datetime.fromtimestamp(0.1, UTC) - datetime.fromtimestamp(0, UTC)
 
 
-@EVERY_QUESTION
-def test_when_data_was_lost_open_questions_are_to_be_asked_again(kind):
+@EVERY_REQUEST
+def test_when_data_was_lost_open_requests_are_to_be_asked_again(kind):
     async def story(tws, connection):
         tws.fault(kind, hang=True, times=1)
-        question = asyncio.ensure_future(error_of(ASK[kind](connection)))
+        request = asyncio.ensure_future(error_of(ASK[kind](connection)))
         await settled()
         tws.notice(1100)
         await settled()
-        assert not question.done(), "it may still be answered"
+        assert not request.done(), "it may still be answered"
         tws.notice(1101)
-        assert (await question).code == 1101
+        assert (await request).code == 1101
         assert seconds() < 1
 
     told(story)
@@ -303,7 +303,7 @@ def test_when_data_was_lost_open_questions_are_to_be_asked_again(kind):
 def test_farms_that_are_down_are_known_from_the_handshake_on():
     async def story(tws, connection):
         await ASK["details"](connection)
-        assert connection.connectivity.whole
+        assert connection.connectivity.conclusive
         tws.notice(2105)
         tws.notice(2103, farm="usfarm.nj")
         await settled()
@@ -313,7 +313,7 @@ def test_farms_that_are_down_are_known_from_the_handshake_on():
         assert connection.connectivity.farms_down == {"ushmds": 2105}
         tws.notice(2106)
         await asyncio.sleep(SETTLING.total_seconds())
-        assert connection.connectivity.whole
+        assert connection.connectivity.conclusive
 
     told(story)
 
@@ -323,7 +323,7 @@ def test_a_connection_that_is_back_is_whole_only_after_a_minute():
         await ASK["details"](connection)
         await reconnected(tws, connection, tws.restart())
         back = seconds()
-        await until(lambda: connection.connectivity.whole, every=1)
+        await until(lambda: connection.connectivity.conclusive, every=1)
         assert seconds() - back == pytest.approx(60, abs=2)
 
     told(story)
@@ -358,7 +358,7 @@ def test_what_a_failed_attempt_was_told_does_not_hold_for_the_next():
                 assert connection.connectivity.farms_down == {"euhmds": 2105}
                 tws.notice(2106, farm="euhmds")
                 await until(lambda: connection.connectivity.connected)
-                assert connection.connectivity.whole
+                assert connection.connectivity.conclusive
 
     run(main())
 
@@ -409,7 +409,7 @@ async def occupant(tws, client_id):
     """Somebody else, who has a client id until it is closed."""
     _reader, writer = await asyncio.open_connection("127.0.0.1", tws.port)
     offer = b"v157..178"
-    writer.write(HELLO + len(offer).to_bytes(4, "big") + offer + frame(Ask.START, 2, client_id, ""))
+    writer.write(HELLO + len(offer).to_bytes(4, "big") + offer + frame(ClientMessage.START, 2, client_id, ""))
     await until(lambda: client_id in tws.counts()["client_ids"])
     return writer
 
@@ -570,10 +570,10 @@ def test_without_open_or_after_aclose_there_is_no_connection():
             await connection.open()
             await ASK["details"](connection)
             tws.fault("head", hang=True)
-            question = asyncio.ensure_future(error_of(ASK["head"](connection)))
+            request = asyncio.ensure_future(error_of(ASK["head"](connection)))
             await settled()
             await connection.aclose()
-            assert isinstance(await question, ConnectionError)
+            assert isinstance(await request, ConnectionError)
             assert "not open" in str(await error_of(ASK["details"](connection)))
             assert not connection.connectivity.connected
 
@@ -585,9 +585,9 @@ def test_it_closes_in_the_middle_of_an_attempt():
         async with SimulatedTws() as tws:
             tws.fault("start", hang=True)
             async with connected(tws) as connection:
-                question = asyncio.ensure_future(error_of(ASK["details"](connection)))
+                request = asyncio.ensure_future(error_of(ASK["details"](connection)))
                 await settled()
-            assert "not open" in str(await question)
+            assert "not open" in str(await request)
 
     run(main())
 

@@ -13,12 +13,12 @@ START = datetime(2026, 1, 5, tzinfo=UTC)
 UP = Connectivity().opened(7, START)
 
 
-def after(minutes, connectivity, *told):
-    """What a connectivity becomes when it is told codes, one a minute."""
-    for minute, code in enumerate(told, minutes):
+def after(minutes, connectivity, *codes):
+    """What a connectivity becomes after notices of these codes, one a minute."""
+    for minute, code in enumerate(codes, minutes):
         farm = code[1] if isinstance(code, tuple) else None
         number = code[0] if isinstance(code, tuple) else code
-        connectivity = connectivity.told(Notice(number, words_of(number, farm)), at(minute))
+        connectivity = connectivity.after(Notice(number, words_of(number, farm)), at(minute))
     return connectivity
 
 
@@ -28,12 +28,12 @@ def at(minute):
 
 def test_before_the_first_connection_there_is_nothing_to_say():
     before = Connectivity()
-    assert (before.connected, before.whole, before.since, before.last_reset) == (False, False, None, None)
+    assert (before.connected, before.conclusive, before.since, before.last_reset) == (False, False, None, None)
     assert before.closed(at(1)) == before
 
 
 def test_a_first_connection_is_no_reset():
-    assert (UP.connected, UP.whole, UP.since, UP.last_reset) == (True, True, START, None)
+    assert (UP.connected, UP.conclusive, UP.since, UP.last_reset) == (True, True, START, None)
 
 
 @pytest.mark.parametrize(
@@ -69,15 +69,15 @@ def test_a_broken_link_that_turns_out_to_be_lost_is_no_more_mended_by_a_farm():
     ids=["data lost", "restored", "mended", "another socket"],
 )
 def test_for_a_minute_after_a_reset_an_answer_proves_nothing(back):
-    assert (back.connected, back.whole, back.last_reset) == (True, False, at(2))
-    assert not back.at(at(2) + SETTLING - timedelta(microseconds=1)).whole
+    assert (back.connected, back.conclusive, back.last_reset) == (True, False, at(2))
+    assert not back.at(at(2) + SETTLING - timedelta(microseconds=1)).conclusive
     settled = back.at(at(2) + SETTLING)
-    assert (settled.whole, settled.last_reset) == (True, at(2))
-    assert not settled.told(Notice(1102, words_of(1102)), at(9)).whole
+    assert (settled.conclusive, settled.last_reset) == (True, at(2))
+    assert not settled.after(Notice(1102, words_of(1102)), at(9)).conclusive
 
 
 def test_a_clock_that_was_set_back_does_not_make_a_reset_last():
-    assert after(1, UP, 1100, 1101).at(START - timedelta(hours=1)).whole
+    assert after(1, UP, 1100, 1101).at(START - timedelta(hours=1)).conclusive
 
 
 def test_a_restored_link_is_a_reset_even_if_nobody_saw_it_go():
@@ -87,8 +87,8 @@ def test_a_restored_link_is_a_reset_even_if_nobody_saw_it_go():
 @pytest.mark.parametrize(("down", "up"), [(2103, 2104), (2105, 2106), (2157, 2158)], ids=str)
 def test_a_farm_is_down_until_it_is_up(down, up):
     without = after(1, UP, down)
-    assert (without.connected, without.whole, list(without.farms_down.values())) == (True, False, [down])
-    assert after(2, without, up).whole
+    assert (without.connected, without.conclusive, list(without.farms_down.values())) == (True, False, [down])
+    assert after(2, without, up).conclusive
 
 
 @pytest.mark.parametrize(("down", "asleep"), [(2103, 2108), (2105, 2107)])
@@ -100,7 +100,7 @@ def test_farms_go_down_and_come_up_one_by_one():
     some = after(1, UP, (2103, "usfarm.nj"), (2105, "ushmds"), (2103, "cashfarm"), (2104, "usfarm.nj"))
     assert some.farms_down == {"ushmds": 2105, "cashfarm": 2103}
     told = Notice(1102, "Connectivity restored - data maintained. All data farms are connected: cashfarm; ushmds.")
-    assert some.told(told, at(9)).at(at(9) + SETTLING).whole
+    assert some.after(told, at(9)).at(at(9) + SETTLING).conclusive
 
 
 def test_a_socket_takes_with_it_what_was_said_on_it():
@@ -116,4 +116,4 @@ def test_what_is_said_during_a_handshake_holds_after_it():
 
 @pytest.mark.parametrize("code", [165, 2100, 2119, 10167, 399])
 def test_other_notices_change_nothing(code):
-    assert UP.told(Notice(code, "whatever it says: usfarm"), at(1)) == UP
+    assert UP.after(Notice(code, "whatever it says: usfarm"), at(1)) == UP

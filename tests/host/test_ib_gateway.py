@@ -29,7 +29,7 @@ from symcache_core.errors import (
     ProviderUnavailableError,
     SymbolNotFoundError,
 )
-from symcache_host.gateway import Asker, Priority
+from symcache_host.gateway import Caller, Priority
 from symcache_host.ib.codes import ERRORS, TABLE, Meaning, classify
 from symcache_host.ib.connection import IbConnection
 from symcache_host.ib.connectivity import SETTLING
@@ -38,8 +38,9 @@ from symcache_host.ib.pacing import MARGIN, MESSAGES_PER_SECOND
 from symcache_host.ib.resets import reset_ends
 from symcache_host.replay import ReplayGateway
 from symcache_host.service import AT_ONCE, FAULT, HostService
-from symcache_host.wire import LARGEST_BATCH, BatchTerms, HistoricalRequest
+from symcache_host.wire import LARGEST_BATCH, BatchCallOptions, HistoricalRequest
 
+CALLER = Caller()
 TIMEOUT = 20.0
 NIGHT = datetime(2013, 2, 28, 4, 50, tzinfo=UTC)  # 23:50 in New York
 
@@ -77,7 +78,7 @@ def told(story, **options):
 
 
 def answer(symbol, *timeframes, **options):
-    return told(lambda _tws, gateway: gateway.validate(symbol, timeframes), **options)
+    return told(lambda _tws, gateway: gateway.validate(symbol, timeframes, CALLER), **options)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_every_kind_of_contract_is_found_with_its_head_timestamp(symbol, kind, e
 def test_one_ticker_in_new_york_and_in_toronto_is_two_instruments():
     async def story(_tws, gateway):
         return [
-            (await gateway.validate(symbol, [])).result.contract_info.contract["conId"]
+            (await gateway.validate(symbol, [], CALLER)).result.contract_info.contract["conId"]
             for symbol in ("RY", "RY@NYSE", "RY@TSE", "RY@TSE:CAD")
         ]
 
@@ -133,8 +134,8 @@ def test_a_future_is_valid_until_its_last_day_is_over():
 
 def test_one_head_timestamp_serves_all_timeframes_and_none_is_asked_for_without_one():
     async def story(tws, gateway):
-        await gateway.validate("AAPL", ["1m", "1h", "1d", "1w"])
-        await gateway.validate("IBM", [])
+        await gateway.validate("AAPL", ["1m", "1h", "1d", "1w"], CALLER)
+        await gateway.validate("IBM", [], CALLER)
         return tws.counts()
 
     counts = told(story)
@@ -144,7 +145,7 @@ def test_one_head_timestamp_serves_all_timeframes_and_none_is_asked_for_without_
 
 def test_a_confirmed_negative_took_two_looks_some_seconds_apart():
     async def story(tws, gateway):
-        return await gateway.validate("NOSUCH", ["1d"]), asyncio.get_running_loop().time(), tws.counts()
+        return await gateway.validate("NOSUCH", ["1d"], CALLER), asyncio.get_running_loop().time(), tws.counts()
 
     found, took, counts = told(story)
     assert (found.result.is_valid, found.confirmed, found.provenance.code) == (False, True, "200")
@@ -154,7 +155,7 @@ def test_a_confirmed_negative_took_two_looks_some_seconds_apart():
 
 def test_a_coin_is_looked_for_at_every_exchange_before_it_is_unknown():
     async def story(tws, gateway):
-        return await gateway.validate("CRYPTO:NOSUCH", []), tws.counts()
+        return await gateway.validate("CRYPTO:NOSUCH", [], CALLER), tws.counts()
 
     found, counts = told(story)
     assert not found.result.is_valid
@@ -169,7 +170,7 @@ def test_a_listing_elsewhere_is_another_instrument(symbol):
 def test_a_false_200_is_found_out_by_the_second_look():
     async def story(tws, gateway):
         tws.fault("details", code=200, times=1)
-        return await gateway.validate("AAPL", [])
+        return await gateway.validate("AAPL", [], CALLER)
 
     assert told(story).result.is_valid
 
@@ -178,14 +179,14 @@ def test_a_false_200_is_found_out_by_the_second_look():
 @pytest.mark.parametrize("when", [0.0, SECOND_LOOK - 1])
 def test_a_200_with_a_farm_down_proves_nothing(code, when):
     async def story(tws, gateway):
-        await gateway.validate("AAPL", [])
+        await gateway.validate("AAPL", [], CALLER)
         asyncio.get_running_loop().call_later(when, tws.notice, code)
         await asyncio.sleep(0)
         if not when:
             while not gateway.status()["farms_down"]:
                 await asyncio.sleep(0.01)
         with pytest.raises(ProviderUnavailableError, match="proves nothing") as refused:
-            await gateway.validate("NOSUCH", [])
+            await gateway.validate("NOSUCH", [], CALLER)
         assert refused.value.code == "200"
 
     told(story)
@@ -194,7 +195,7 @@ def test_a_200_with_a_farm_down_proves_nothing(code, when):
 def test_a_200_while_the_servers_restart_proves_nothing_and_says_when_it_would():
     async def story(_tws, gateway):
         with pytest.raises(ProviderUnavailableError, match="restart") as refused:
-            await gateway.validate("NOSUCH", [])
+            await gateway.validate("NOSUCH", [], CALLER)
         return refused.value.retry_after
 
     assert told(story, now=NIGHT) == pytest.approx(55 * 60, abs=1)
@@ -202,15 +203,15 @@ def test_a_200_while_the_servers_restart_proves_nothing_and_says_when_it_would()
 
 def test_two_negatives_from_both_sides_of_a_lost_connection_prove_nothing():
     async def story(tws, gateway):
-        await gateway.validate("AAPL", [])
+        await gateway.validate("AAPL", [], CALLER)
         loop = asyncio.get_running_loop()
         loop.call_later(1, tws.notice, 1100)
         loop.call_later(2, tws.notice, 1102)
         with pytest.raises(ProviderUnavailableError, match="proves nothing"):
-            await gateway.validate("NOSUCH", [])
+            await gateway.validate("NOSUCH", [], CALLER)
         assert gateway.connected
         await asyncio.sleep(SETTLING.total_seconds())
-        return await gateway.validate("NOSUCH", [])
+        return await gateway.validate("NOSUCH", [], CALLER)
 
     assert told(story).confirmed
 
@@ -218,17 +219,17 @@ def test_two_negatives_from_both_sides_of_a_lost_connection_prove_nothing():
 @pytest.mark.parametrize("code", [1100, 2110])
 def test_without_a_way_to_the_broker_nothing_is_answered(code):
     async def story(tws, gateway):
-        await gateway.validate("AAPL", [])
+        await gateway.validate("AAPL", [], CALLER)
         tws.notice(code)
         while gateway.connected:
             await asyncio.sleep(0.01)
-        for question in (
-            gateway.validate("NOSUCH", []),
-            gateway.validate("AAPL", []),
-            gateway.bars("AAPL", "1d", on("2012-01-01"), on("2012-02-01")),
+        for request in (
+            gateway.validate("NOSUCH", [], CALLER),
+            gateway.validate("AAPL", [], CALLER),
+            gateway.bars("AAPL", "1d", on("2012-01-01"), on("2012-02-01"), CALLER),
         ):
             with pytest.raises(ProviderUnavailableError) as refused:
-                await question
+                await request
             assert refused.value.code == str(code)
 
     told(story)
@@ -258,15 +259,15 @@ NOTICES = (2104, 2106, 2158)
 
 
 async def ask_for_bars(gateway):
-    return await gateway.bars("AAPL", "1d", on("2012-01-01"), on("2012-02-01"))
+    return await gateway.bars("AAPL", "1d", on("2012-01-01"), on("2012-02-01"), CALLER)
 
 
 async def ask_for_head(gateway):
-    return await gateway.validate("AAPL", ["1d"])
+    return await gateway.validate("AAPL", ["1d"], CALLER)
 
 
 async def ask_for_details(gateway):
-    return await gateway.validate("AAPL", [])
+    return await gateway.validate("AAPL", [], CALLER)
 
 
 ASK = {"details": ask_for_details, "head": ask_for_head, "bars": ask_for_bars}
@@ -274,7 +275,7 @@ ASK = {"details": ask_for_details, "head": ask_for_head, "bars": ask_for_bars}
 
 def ends(kind, **fault):
     async def story(tws, gateway):
-        await gateway.validate("IBM", [])
+        await gateway.validate("IBM", [], CALLER)
         tws.fault(kind, **fault)
         try:
             return await ASK[kind](gateway)
@@ -346,7 +347,7 @@ def test_a_pacing_violation_says_when_to_come_back():
 @pytest.mark.parametrize("kind", ["head", "bars"])
 def test_no_data_with_a_farm_down_is_none(kind):
     async def story(tws, gateway):
-        await gateway.validate("AAPL", [])
+        await gateway.validate("AAPL", [], CALLER)
         tws.notice(2105)
         tws.fault(kind, code=162)
         while not gateway.status()["farms_down"]:
@@ -363,8 +364,8 @@ def test_no_data_with_a_farm_down_is_none(kind):
 def test_bars_are_those_of_the_broker_however_many_requests_they_take():
     async def story(tws, gateway):
         begin, end = on("2009-01-01"), on("2012-12-31")
-        recorded = await ReplayGateway(latency=0, as_of=NOW.date()).bars("AAPL", "1d", begin, end)
-        assert await gateway.bars("AAPL", "1d", begin, end) == recorded
+        recorded = await ReplayGateway(latency=0, as_of=NOW.date()).bars("AAPL", "1d", begin, end, CALLER)
+        assert await gateway.bars("AAPL", "1d", begin, end, CALLER) == recorded
         counts = tws.counts()
         assert (counts["requests"]["bars"], counts["violations"]) == (5, {})
 
@@ -385,16 +386,16 @@ def test_bars_are_those_of_the_broker_however_many_requests_they_take():
     ],
 )
 def test_bars_begin_where_they_are_asked_for_and_nowhere_else(symbol, timeframe, start, end, count, first, last):
-    bars = told(lambda _tws, gateway: gateway.bars(symbol, timeframe, on(start), on(end)))
+    bars = told(lambda _tws, gateway: gateway.bars(symbol, timeframe, on(start), on(end), CALLER))
     assert (len(bars), bars[0].time, bars[-1].time) == (count, on(first), on(last))
     assert all(bar.volume >= 0 for bar in bars)
 
 
 def test_bars_of_what_was_looked_up_before_cost_no_other_look():
     async def story(tws, gateway):
-        await gateway.validate("AAPL", [])
+        await gateway.validate("AAPL", [], CALLER)
         for month in ("01", "02", "03"):
-            await gateway.bars("AAPL", "1d", on(f"2012-{month}-01"), on(f"2012-{month}-28"))
+            await gateway.bars("AAPL", "1d", on(f"2012-{month}-01"), on(f"2012-{month}-28"), CALLER)
         return tws.counts()["requests"]
 
     assert told(story) == {"details": 1, "bars": 3}
@@ -402,13 +403,13 @@ def test_bars_of_what_was_looked_up_before_cost_no_other_look():
 
 def test_bars_of_an_unknown_symbol_are_an_error():
     with pytest.raises(SymbolNotFoundError):
-        told(lambda _tws, gateway: gateway.bars("NOSUCH", "1d", on("2012-01-01"), on("2012-02-01")))
+        told(lambda _tws, gateway: gateway.bars("NOSUCH", "1d", on("2012-01-01"), on("2012-02-01"), CALLER))
 
 
 def test_nothing_is_asked_about_the_future():
     async def story(tws, gateway):
-        await gateway.validate("AAPL", [])
-        assert await gateway.bars("AAPL", "1d", on("2020-01-01"), on("2020-02-01")) == []
+        await gateway.validate("AAPL", [], CALLER)
+        assert await gateway.bars("AAPL", "1d", on("2020-01-01"), on("2020-02-01"), CALLER) == []
         return tws.counts()["requests"]
 
     assert told(story) == {"details": 1}
@@ -416,9 +417,9 @@ def test_nothing_is_asked_about_the_future():
 
 def test_a_range_that_would_keep_everyone_else_waiting_is_refused_before_it_costs_anything():
     async def story(tws, gateway):
-        await gateway.validate("AAPL", [])
+        await gateway.validate("AAPL", [], CALLER)
         with pytest.raises(ProviderError, match="in pieces of 1 days"):
-            await gateway.bars("AAPL", "1m", on("2000-01-01"), on("2012-02-01"))
+            await gateway.bars("AAPL", "1m", on("2000-01-01"), on("2012-02-01"), CALLER)
         return tws.counts()["requests"]
 
     assert told(story) == {"details": 1}
@@ -428,7 +429,7 @@ def test_a_range_that_would_keep_everyone_else_waiting_is_refused_before_it_cost
 def test_what_cannot_be_asked_for_costs_nothing(symbol):
     async def story(tws, gateway):
         with pytest.raises(InvalidSymbolError):
-            await gateway.validate(symbol, [])
+            await gateway.validate(symbol, [], CALLER)
         return tws.counts()["requests"]
 
     assert told(story) == {}
@@ -436,7 +437,7 @@ def test_what_cannot_be_asked_for_costs_nothing(symbol):
 
 def test_its_status_tells_how_things_stand():
     async def story(tws, gateway):
-        await gateway.validate("AAPL", [])
+        await gateway.validate("AAPL", [], CALLER)
         await asyncio.sleep(2)
         tws.notice(2105)
         while not gateway.status()["farms_down"]:
@@ -480,20 +481,20 @@ def test_the_servers_restart_at_night_and_for_longer_on_friday(moment, end):
 def test_a_thousand_symbols_are_validated_as_fast_as_the_rules_allow_and_none_is_broken():
     rows = csv.reader(files("symcache_host").joinpath("data", "us_symbols.csv").read_text().splitlines()[1:1001])
     symbols = [row[0] for row in rows]
-    asker = Asker("load", Priority.WARMING)
+    caller = Caller("load", Priority.WARMING)
 
     async def story(tws, gateway):
         loop, at_once, waits = asyncio.get_running_loop(), asyncio.Semaphore(32), []
 
         async def validate(symbol):
             async with at_once:
-                return await gateway.validate(symbol, ["1d"], asker)
+                return await gateway.validate(symbol, ["1d"], caller)
 
         async def hurry():
             for _ in range(20):
                 await asyncio.sleep(1.7)
                 begin = loop.time()
-                await gateway.validate("EURUSD", [])
+                await gateway.validate("EURUSD", [], CALLER)
                 waits.append(loop.time() - begin)
 
         urgent = asyncio.create_task(hurry())
@@ -518,17 +519,17 @@ def test_twenty_restarts_under_load_bring_no_wrong_verdict_and_break_no_rule():
     async def story(tws, gateway):
         verdicts, errors, over = [], [], asyncio.Event()
 
-        async def load(symbol, asker):
+        async def load(symbol, caller):
             while not over.is_set():
                 try:
-                    found = await gateway.validate(symbol, ["1d"], asker)
+                    found = await gateway.validate(symbol, ["1d"], caller)
                     verdicts.append((symbol, found.result.is_valid))
                 except (ProviderUnavailableError, ProviderTimeoutError) as error:
                     errors.append(error)
                     await asyncio.sleep(0.5)
 
         tasks = [
-            asyncio.create_task(load(symbol, Asker(str(number), Priority(number % 3))))
+            asyncio.create_task(load(symbol, Caller(str(number), Priority(number % 3))))
             for number, symbol in enumerate([*known, "NOSUCH"])
         ]
         for number in range(20):
@@ -552,7 +553,7 @@ def test_twenty_restarts_under_load_bring_no_wrong_verdict_and_break_no_rule():
 @pytest.fixture
 def minute(monkeypatch):
     """As long as a day is for what the gateway remembers; a day has too many signs of life."""
-    monkeypatch.setattr("symcache_host.ib.gateway.KEPT_FOR", 60.0)
+    monkeypatch.setattr("symcache_host.ib.gateway.CACHE_TTL", 60.0)
     return 60.0
 
 
@@ -560,11 +561,11 @@ def test_one_head_timestamp_serves_every_spelling_of_a_contract_for_its_time(min
     async def story(tws, gateway):
         begin = asyncio.get_running_loop().time()
         for symbol in ("RY", "RY@NYSE", "RY@NYSE:USD", "STK:RY"):
-            assert (await gateway.validate(symbol, ["1d"])).result.head_timestamps
+            assert (await gateway.validate(symbol, ["1d"], CALLER)).result.head_timestamps
         assert asyncio.get_running_loop().time() - begin < 1
         assert tws.counts()["requests"]["head"] == 1
         await asyncio.sleep(minute)
-        await gateway.validate("RY", ["1d"])
+        await gateway.validate("RY", ["1d"], CALLER)
         assert tws.counts()["requests"]["head"] == 2
 
     told(story)
@@ -582,7 +583,7 @@ def test_what_a_symbol_was_known_as_is_asked_again_after_its_time(minute):
 
 def test_who_asks_for_the_same_bars_at_the_same_time_gets_them_at_once():
     async def story(tws, gateway):
-        await gateway.validate("AAPL", [])
+        await gateway.validate("AAPL", [], CALLER)
         begin = asyncio.get_running_loop().time()
         first, *others = [asyncio.create_task(ask_for_bars(gateway)) for _ in range(4)]
         await asyncio.sleep(0)
@@ -598,7 +599,7 @@ def test_who_asks_for_the_same_bars_at_the_same_time_gets_them_at_once():
 
 def test_when_the_last_one_who_asked_leaves_nothing_is_asked_any_more():
     async def story(tws, gateway):
-        await gateway.validate("AAPL", [])
+        await gateway.validate("AAPL", [], CALLER)
         tws.fault("bars", hang=True)
         tasks = [asyncio.create_task(ask_for_bars(gateway)) for _ in range(3)]
         while not tws.counts()["requests"].get("bars"):
@@ -636,8 +637,8 @@ def test_no_range_of_bars_is_too_strange_to_be_answered(start, end):
     async def story(_tws, gateway):
         async with service(gateway, backend="memory") as (host, _):
             for timeframe in ("1d", "1w"):
-                question = HistoricalRequest(symbol="AAPL", timeframe=timeframe, start=start, end=end)
-                answer = await host.historical(question)
+                request = HistoricalRequest(symbol="AAPL", timeframe=timeframe, start=start, end=end)
+                answer = await host.historical(request)
                 assert answer.error != FAULT
 
     told(story)
@@ -650,8 +651,8 @@ def test_whoever_joins_what_a_batch_waits_for_is_served_at_once():
     async def story(tws, gateway):
         async with service(gateway, backend="memory") as (host, _):
             loads = [
-                asyncio.create_task(host.validate_many(symbols, ["1d"], BatchTerms(x_symcache_client=str(client))))
-                for client in range(3)
+                asyncio.create_task(host.validate_many(symbols, ["1d"], BatchCallOptions(x_symcache_client=client)))
+                for client in ("one", "two", "three")
             ]
             loop = asyncio.get_running_loop()
             while gateway.calls < AT_ONCE:
@@ -668,12 +669,12 @@ def test_whoever_joins_what_a_batch_waits_for_is_served_at_once():
     told(story)
 
 
-def test_what_has_not_had_its_turn_by_the_deadline_is_never_asked():
+def test_what_is_still_queued_at_the_deadline_is_never_sent():
     async def story(tws, gateway):
         async with service(gateway, backend="memory") as (host, _):
             await host.validate("IBM", [])
             symbols = [f"ZZ{number}" for number in range(LARGEST_BATCH)]
-            answer = await host.validate_many(symbols, ["1d"], BatchTerms(x_symcache_deadline=2))
+            answer = await host.validate_many(symbols, ["1d"], BatchCallOptions(x_symcache_deadline=2))
             assert {each.error for each in answer.results.values()} == {"no answer before the caller's deadline"}
             await asyncio.sleep(0.01)
             asked = tws.counts()["requests"]["details"]
@@ -691,7 +692,7 @@ def test_the_largest_batch_of_unknown_symbols_is_answered_within_a_minute():
             await host.validate("IBM", [])
             symbols = [f"ZZ{number}" for number in range(LARGEST_BATCH)]
             begin = asyncio.get_running_loop().time()
-            answer = await host.validate_many(symbols, ["1d"], BatchTerms(x_symcache_deadline=57))
+            answer = await host.validate_many(symbols, ["1d"], BatchCallOptions(x_symcache_deadline=57))
             assert {each.error_kind for each in answer.results.values()} == {"permanent"}
             assert tws.counts()["violations"] == {}
             return asyncio.get_running_loop().time() - begin

@@ -14,13 +14,14 @@ from tws.market import NOW
 from tws.process import TwsProcess
 
 from symcache_core.errors import ProviderUnavailableError
+from symcache_host.gateway import Caller
 from symcache_host.ib.connection import IbConnection
 from symcache_host.ib.gateway import IbGateway
 
 KNOWN = [symbol for symbol, listings in known_on(NOW.date()).items() if len(listings) == 1][:1200]
 UNKNOWN = [f"NOSUCH{number}" for number in range(100)]
 UNHURRIED = 0.2
-"""Seconds from an answer to the next question, so that no limit is broken when a busy machine delays messages."""
+"""Seconds from an answer to the next request, so that no limit is broken when a busy machine delays messages."""
 
 LOADS = [(KNOWN[:300], []), (KNOWN[300:600], []), (KNOWN[600:900], ["1d"]), (KNOWN[900:], ["1h"]), (UNKNOWN, [])]
 
@@ -48,7 +49,7 @@ async def gateway_to(tws):
 async def ask_for_ever(gateway, symbols, timeframes, outcomes):
     for symbol in cycle(symbols):
         try:
-            outcomes.append((symbol, await gateway.validate(symbol, timeframes)))
+            outcomes.append((symbol, await gateway.validate(symbol, timeframes, Caller())))
         except ProviderUnavailableError as error:
             outcomes.append((symbol, error))
         await asyncio.sleep(UNHURRIED)
@@ -74,7 +75,7 @@ def doubted(outcomes):
 
 def slots_taken(gateway):
     """What the scheduler counts of requests that are open at this moment."""
-    return sum(count for (rule, _scope), count in gateway._scheduler._counts.items() if not rule.seconds)
+    return sum(count for (rule, _scope), count in gateway._scheduler._used.items() if not rule.seconds)
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.soak)])

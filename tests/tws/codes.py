@@ -2,7 +2,7 @@
 
 HMDS = "Historical Market Data Service error message:"
 PACING = HMDS + "Historical data request pacing violation"
-CALLED_OFF = HMDS + "API historical data query cancelled: {}"
+CANCELLED = HMDS + "API historical data query cancelled: {}"
 NO_HEAD = HMDS + "No head time stamp"
 
 TEXTS = {

@@ -1,4 +1,4 @@
-"""The pace that Interactive Brokers asks for, as rules that are data, and a judge who counts what breaks them."""
+"""The pace that Interactive Brokers asks for, as rules that are data, and a monitor that counts what breaks them."""
 
 from collections import Counter, defaultdict, deque
 from typing import NamedTuple
@@ -45,7 +45,7 @@ class Window:
         return len(self._times) > self._rule.most
 
 
-class Judge:
+class Monitor:
     """Sees all messages of all clients, and keeps count."""
 
     def __init__(self, clock):
@@ -56,7 +56,7 @@ class Judge:
 
     def message(self, client):
         """A client has sent a message, whatever it is."""
-        self._judge(client, MESSAGES, client)
+        self._count(client, MESSAGES, client)
 
     def request(self, client, request, open_requests):
         """A client has asked for historical data, and has so many such requests open."""
@@ -64,17 +64,17 @@ class Judge:
             self._violation(client, "open requests", RefusedError(420))
         query, what = request.query, request.what
         weight = 2 if what == "BID_ASK" else 1
-        self._judge(client, SAME_REQUEST, _without_number(request))
-        self._judge(client, ONE_CONTRACT, (query, what), weight)
+        self._count(client, SAME_REQUEST, _without_number(request))
+        self._count(client, ONE_CONTRACT, (query, what), weight)
         if request.kind == "bars" and is_small(request.size):
-            self._judge(client, SMALL_BARS, None, weight)
+            self._count(client, SMALL_BARS, None, weight)
 
     def forget(self, client):
         """A client has gone; the next one under its id starts without strikes."""
         self.strikes.pop(client, None)
         self._windows.pop((MESSAGES.name, client), None)
 
-    def _judge(self, client, rule, scope, weight=1):
+    def _count(self, client, rule, scope, weight=1):
         window = self._windows.setdefault((rule.name, scope), Window(rule))
         if window.add(self._clock(), weight):
             self._violation(client, rule.name, RefusedError(rule.code, rule.text))

@@ -11,7 +11,7 @@ LONGEST = 64 * 1024
 """Bytes; no request is longer, so a longer frame is another protocol's."""
 
 
-class Ask(IntEnum):
+class ClientMessage(IntEnum):
     """Numbers of the messages that a client sends."""
 
     DETAILS = 9
@@ -25,7 +25,7 @@ class Ask(IntEnum):
     CANCEL_HEAD = 90
 
 
-class Tell(IntEnum):
+class ServerMessage(IntEnum):
     """Numbers of the messages that TWS sends."""
 
     ERROR = 4
@@ -117,7 +117,7 @@ class BarsRequest:
         return cls(int(number), Query(*rest[:QUERY_FIELDS]), end, size, duration, rth == "1", what, format_date)
 
 
-REQUESTS = {Ask.DETAILS: DetailsRequest, Ask.HEAD: HeadRequest, Ask.BARS: BarsRequest}
+REQUESTS = {ClientMessage.DETAILS: DetailsRequest, ClientMessage.HEAD: HeadRequest, ClientMessage.BARS: BarsRequest}
 
 
 async def handshake(reader, writer):
@@ -155,19 +155,19 @@ def _text(field):
 
 def error(number, code, text):
     """The message that a request, or nobody's in particular if it is -1, has failed."""
-    return frame(Tell.ERROR, 2, number, code, text, "")
+    return frame(ServerMessage.ERROR, 2, number, code, text, "")
 
 
 def time(now):
     """What time it is."""
-    return frame(Tell.TIME, 1, int(now.timestamp()))
+    return frame(ServerMessage.TIME, 1, int(now.timestamp()))
 
 
 def details(number, listing, exchange, hours):
     """One contract that fits."""
     trading, liquid = hours
     return frame(
-        Tell.DETAILS,
+        ServerMessage.DETAILS,
         number,
         listing.symbol,
         listing.sec_type,
@@ -206,7 +206,7 @@ def details(number, listing, exchange, hours):
 
 def head(number, first, format_date):
     """Since when there is data."""
-    return frame(Tell.HEAD, number, _moment(first, format_date))
+    return frame(ServerMessage.HEAD, number, _moment(first, format_date))
 
 
 def bars(number, found, format_date, zone):
@@ -217,7 +217,7 @@ def bars(number, found, format_date, zone):
         for moment, bar in zip(times, found, strict=True)
         for field in (moment, bar.open, bar.high, bar.low, bar.close, bar.volume, bar.close, 1)
     ]
-    return frame(Tell.BARS, number, times[0], times[-1], len(found), *fields)
+    return frame(ServerMessage.BARS, number, times[0], times[-1], len(found), *fields)
 
 
 def _date(bar):

@@ -7,8 +7,8 @@ import asyncio
 import socket
 
 from . import protocol
-from .desk import Client, Desk
 from .faults import Fault
+from .handler import Client, Handler
 from .market import NOW
 
 
@@ -25,7 +25,7 @@ class SimulatedTws:
         # It never listens, and keeps the port while the server is down.
         self._reserved = bound(port)
         self.port = self._reserved.getsockname()[1]
-        self._desk = Desk(now, latency)
+        self._handler = Handler(now, latency)
         self._server = None
         self._restarting = None
         self._serving = {}
@@ -71,19 +71,19 @@ class SimulatedTws:
 
     def fault(self, kind, **what):
         """Let something go wrong; see `Fault`."""
-        self._desk.faults.add(Fault(kind, **what))
+        self._handler.faults.add(Fault(kind, **what))
 
     def clear_faults(self):
         """Let nothing go wrong any more."""
-        self._desk.faults.clear()
+        self._handler.faults.clear()
 
     def notice(self, code, farm=None, text=None):
         """Tell everybody something that answers no request; a farm that is down is told to newcomers, too."""
-        self._desk.notice(code, farm, text)
+        self._handler.notice(code, farm, text)
 
     def counts(self):
         """What happened so far, and how things stand: plain values that JSON can carry."""
-        return self._desk.counts()
+        return self._handler.counts()
 
     async def _start_after(self, seconds):
         await asyncio.sleep(seconds)
@@ -95,11 +95,11 @@ class SimulatedTws:
         try:
             await protocol.handshake(reader, writer)
             while not writer.is_closing():
-                self._desk.receive(client, *await protocol.read_message(reader))
+                self._handler.receive(client, *await protocol.read_message(reader))
         except (OSError, ValueError, asyncio.IncompleteReadError):
             pass  # it has gone, or speaks another protocol
         finally:
-            self._desk.leave(client)
+            self._handler.leave(client)
             writer.close()
             del self._serving[asyncio.current_task()]
 

@@ -13,8 +13,8 @@ from tws.server import SimulatedTws
 APPLE = Stock("AAPL", "SMART", "USD")
 
 
-def ask(*questions):
-    """What each question to a client is answered."""
+def ask(*requests):
+    """The answer to each request of a client."""
 
     async def main():
         async with SimulatedTws() as tws:
@@ -22,7 +22,7 @@ def ask(*questions):
             ib.RaiseRequestErrors = True
             await ib.connectAsync("127.0.0.1", tws.port, 1, readonly=True, fetchFields=StartupFetchNONE)
             try:
-                return [await question(ib) for question in questions]
+                return [await request(ib) for request in requests]
             finally:
                 ib.disconnect()
                 await tws.drop()
@@ -133,12 +133,12 @@ def test_shorter_and_longer_bars_add_up_to_the_days():
 def test_a_wrong_request_for_bars_has_an_error_of_its_own(duration, size, what, message):
     heard = []
 
-    async def question(ib):
+    async def request(ib):
         ib.errorEvent += lambda _request, code, text, _contract: heard.append(f"{code}: {text}")
         return await ib.reqHistoricalDataAsync(APPLE, "", duration, size, what, True, timeout=1)
 
     try:
-        ask(question)
+        ask(request)
     except Exception as error:
         heard.append(str(error))
     assert re.search(message, " ".join(heard))

@@ -9,13 +9,13 @@ from ib_async import IB, StartupFetchNONE, Stock
 from tws.process import TwsProcess
 
 
-def connected(port, question):
+def connected(port, request):
     async def main():
         ib = IB()
         ib.RaiseRequestErrors = True
         await ib.connectAsync("127.0.0.1", port, 7, readonly=True, fetchFields=StartupFetchNONE)
         try:
-            return await question(ib)
+            return await request(ib)
         finally:
             ib.disconnect()
             await asyncio.sleep(0)  # the transport closes in the loop's next turn

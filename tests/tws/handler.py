@@ -1,14 +1,14 @@
-"""What the simulated TWS does with each message: answers it, judges its pace, and lets go wrong what shall go wrong."""
+"""What the simulated TWS does with each message: answers it, checks its pace, and lets go wrong what shall go wrong."""
 
 import asyncio
 from collections import Counter
 
 from . import protocol
-from .codes import CALLED_OFF, FARM_DOWN, FARM_OF, FARMS, TEXTS, RefusedError, words_of
+from .codes import CANCELLED, FARM_DOWN, FARM_OF, FARMS, TEXTS, RefusedError, words_of
 from .faults import Fault, Faults
 from .market import Market
-from .pacing import STRIKES, Judge
-from .protocol import Ask, Tell
+from .pacing import STRIKES, Monitor
+from .protocol import ClientMessage, ServerMessage
 
 
 class Client:
@@ -18,7 +18,7 @@ class Client:
         self.writer = writer
         self.id = None
         self.slots = set()
-        """The numbers of the requests for historical data that are open; a head timestamp's until it is called off."""
+        """The numbers of the requests for historical data that are open; a head timestamp's until it is cancelled."""
 
     def tell(self, message):
         if not self.writer.is_closing():
@@ -29,7 +29,7 @@ class Client:
         self.tell(protocol.error(number, code, text))
 
 
-class Desk:
+class Handler:
     """Where all clients are served.
 
     Args:
@@ -41,7 +41,7 @@ class Desk:
         self.faults = Faults()
         self._market = Market(now)
         self._latency = latency
-        self._judge = Judge(lambda: asyncio.get_running_loop().time())
+        self._monitor = Monitor(lambda: asyncio.get_running_loop().time())
         self._clients = {}
         self._farms = {}
         self._ids_used = []
@@ -52,29 +52,29 @@ class Desk:
         """Do what a message asks for."""
         self._counts["messages"] += 1
         match number:
-            case Ask.START:
+            case ClientMessage.START:
                 self._welcome(client, int(fields[1]))
-            case Ask.POSITIONS:
-                client.tell(protocol.frame(Tell.POSITIONS_END, 1))
-            case Ask.ACCOUNT_SUMMARY:
-                client.tell(protocol.frame(Tell.ACCOUNT_SUMMARY_END, 1, fields[1]))
-            case Ask.TIME:
+            case ClientMessage.POSITIONS:
+                client.tell(protocol.frame(ServerMessage.POSITIONS_END, 1))
+            case ClientMessage.ACCOUNT_SUMMARY:
+                client.tell(protocol.frame(ServerMessage.ACCOUNT_SUMMARY_END, 1, fields[1]))
+            case ClientMessage.TIME:
                 self._asked["time"] += 1
                 self._respond(client, "time", None, lambda: protocol.time(self._market.now))
-            case Ask.CANCEL_HEAD:
-                self._call_off(client, int(fields[0]))
-            case Ask.CANCEL_BARS:
-                self._call_off(client, int(fields[1]), CALLED_OFF)
+            case ClientMessage.CANCEL_HEAD:
+                self._cancel(client, int(fields[0]))
+            case ClientMessage.CANCEL_BARS:
+                self._cancel(client, int(fields[1]), CANCELLED)
             case _:
-                self._question(client, protocol.REQUESTS[number].read(fields))
+                self._request(client, protocol.REQUESTS[number].read(fields))
         if number not in protocol.REQUESTS and client.id is not None:
-            self._judged(client, -1, lambda: self._judge.message(client.id))
+            self._permitted(client, -1, lambda: self._monitor.message(client.id))
 
     def leave(self, client):
         """Forget somebody who has gone."""
         if client.id is not None:
             del self._clients[client.id]
-            self._judge.forget(client.id)
+            self._monitor.forget(client.id)
 
     def notice(self, code, farm=None, text=None):
         """Tell everybody something that answers no request; a farm that is down is told to newcomers, too."""
@@ -97,7 +97,7 @@ class Desk:
             "client_ids_used": self._ids_used.copy(),
             "open_slots": self._open_slots(),
             "most_open_slots": self._counts["most open slots"],
-            "violations": dict(sorted(self._judge.violations.items())),
+            "violations": dict(sorted(self._monitor.violations.items())),
         }
 
     def _open_slots(self):
@@ -116,30 +116,30 @@ class Desk:
     def _greeting(self):
         well = {farm: code for farm, code in FARMS.items() if farm not in self._farms}
         messages = [
-            protocol.frame(Tell.ACCOUNTS, 1, "DU0000000"),
-            protocol.frame(Tell.NEXT_VALID_ID, 1, 1),
+            protocol.frame(ServerMessage.ACCOUNTS, 1, "DU0000000"),
+            protocol.frame(ServerMessage.NEXT_VALID_ID, 1, 1),
             *(protocol.error(-1, code, words_of(code, farm)) for farm, code in (self._farms | well).items()),
         ]
         return b"".join(messages)
 
-    def _question(self, client, request):
+    def _request(self, client, request):
         self._asked[request.kind] += 1
-        if self._judged(client, request.number, lambda: self._admit(client, request)):
+        if self._permitted(client, request.number, lambda: self._admit(client, request)):
             self._respond(client, request.kind, request, lambda: self._answer(client, request))
 
     def _admit(self, client, request):
-        self._judge.message(client.id)
+        self._monitor.message(client.id)
         if request.kind != "details":
-            self._judge.request(client.id, request, self._open_slots())
+            self._monitor.request(client.id, request, self._open_slots())
             client.slots.add(request.number)
             self._counts["most open slots"] = max(self._counts["most open slots"], self._open_slots())
 
-    def _judged(self, client, number, look):
+    def _permitted(self, client, number, look):
         try:
             look()
         except RefusedError as refusal:
             client.fail(number, refusal.code, refusal.text)
-            if self._judge.strikes[client.id] >= STRIKES:
+            if self._monitor.strikes[client.id] >= STRIKES:
                 self._counts["ended for pacing"] += 1
                 client.writer.close()
             return False
@@ -157,7 +157,7 @@ class Desk:
 
     def _tell(self, client, request, fault, answer):
         if request and request.kind != "details" and request.number not in client.slots:
-            return  # it was called off
+            return  # it was cancelled
         try:
             if fault.code:
                 raise RefusedError(fault.code, fault.text)
@@ -176,14 +176,14 @@ class Desk:
         if request.kind == "details":
             found = self._market.contracts(request.query)
             told = [protocol.details(number, each, at, self._market.hours(each)) for each, at in found]
-            return b"".join([*told, protocol.frame(Tell.DETAILS_END, 1, number)])
+            return b"".join([*told, protocol.frame(ServerMessage.DETAILS_END, 1, number)])
         if request.kind == "head":
             return protocol.head(number, self._market.head(request), request.format_date)
         bars, zone = self._market.bars(request)
         client.slots.remove(number)
         return protocol.bars(number, bars, request.format_date, zone)
 
-    def _call_off(self, client, number, confirmation=None):
+    def _cancel(self, client, number, confirmation=None):
         if number not in client.slots:
             client.fail(number, 366, f"{TEXTS[366]}:{number}")
         elif confirmation is None:

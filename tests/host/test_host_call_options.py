@@ -1,4 +1,4 @@
-"""Who asks, how urgently and until when goes with the question, up to the gateway."""
+"""The caller, its priority and its deadline go with a request, up to the gateway."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tws.looptime import run
 from tws.process import TwsProcess
 
 from symcache_core import SymcacheSettings, open_symbol_cache
-from symcache_host.gateway import ANYONE, Asker, Priority
+from symcache_host.gateway import Caller, Priority
 from symcache_host.replay import ReplayGateway
 from symcache_host.service import HostService
-from symcache_host.wire import BatchTerms, HistoricalRequest, Terms
+from symcache_host.wire import BatchCallOptions, CallOptions, HistoricalRequest
 
 NEVER = {"SYMCACHE_HOST_LATENCY": "1h"}
 SOON = {"X-Symcache-Deadline": "0.2"}
@@ -25,7 +25,7 @@ LATE = "no answer before the caller's deadline"
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "question"),
+    ("method", "path", "body"),
     [
         ("POST", "/data/validate", {"symbol": "AAPL"}),
         ("POST", "/data/historical", BARS),
@@ -33,9 +33,9 @@ LATE = "no answer before the caller's deadline"
         ("GET", "/data/head-timestamp?symbol=AAPL&timeframe=1d", None),
     ],
 )
-def test_nobody_is_answered_after_the_deadline(start, method, path, question):
+def test_nobody_is_answered_after_the_deadline(start, method, path, body):
     host = start(**NEVER)
-    answer = host.http.request(method, path, json=question, headers=SOON).json()
+    answer = host.http.request(method, path, json=body, headers=SOON).json()
     assert (answer["success"], answer["error"], answer["error_kind"]) == (False, LATE, "transient")
     assert host.calls["requests"] == 1
 
@@ -53,7 +53,7 @@ def test_nobody_is_answered_after_the_deadline(start, method, path, question):
         {"X-Symcache-Client": "two words"},
     ],
 )
-def test_terms_that_make_no_sense_are_refused(host, headers):
+def test_options_that_make_no_sense_are_refused(host, headers):
     refused = host.http.post("/data/validate", json={"symbol": "AAPL"}, headers=headers)
     assert refused.status_code == 422
     assert refused.json()["detail"][0]["loc"] == ["header", *map(str.lower, headers)]
@@ -64,20 +64,20 @@ class Witness(ReplayGateway):
 
     def __init__(self, *, never=()):
         super().__init__(latency=0, as_of=date(2013, 3, 1))
-        self.askers, self.left, self.never = [], [], never
+        self.callers, self.left, self.never = [], [], never
 
-    async def validate(self, symbol, timeframes, asker=ANYONE):
-        self.askers.append(asker)
+    async def validate(self, symbol, timeframes, caller):
+        self.callers.append(caller)
         if symbol in self.never:
             try:
                 await asyncio.Event().wait()
             finally:
                 self.left.append(symbol)
-        return await super().validate(symbol, timeframes)
+        return await super().validate(symbol, timeframes, caller)
 
-    async def bars(self, symbol, timeframe, start, end, asker=ANYONE):
-        self.askers.append(asker)
-        return await super().bars(symbol, timeframe, start, end)
+    async def bars(self, symbol, timeframe, start, end, caller):
+        self.callers.append(caller)
+        return await super().bars(symbol, timeframe, start, end, caller)
 
 
 def told(story, gateway, clock=time.time):
@@ -94,14 +94,14 @@ def told(story, gateway, clock=time.time):
     return run(main())
 
 
-def everything(**terms):
-    batch_terms, terms = BatchTerms(**terms), Terms(**terms)
+def everything(**options):
+    batch_options, options = BatchCallOptions(**options), CallOptions(**options)
 
     async def story(service):
-        await service.validate("AAPL", [], terms)
-        await service.validate_many(["MSFT"], [], batch_terms)
-        await service.head_timestamp("IBM", "1d", terms)
-        await service.historical(HistoricalRequest(**BARS), terms)
+        await service.validate("AAPL", [], options)
+        await service.validate_many(["MSFT"], [], batch_options)
+        await service.head_timestamp("IBM", "1d", options)
+        await service.historical(HistoricalRequest(**BARS), options)
 
     return story
 
@@ -109,15 +109,15 @@ def everything(**terms):
 def test_the_gateway_is_told_who_asks_and_that_batches_can_wait():
     gateway = Witness()
     told(everything(x_symcache_client="c"), gateway)
-    single, batch = Asker("c", Priority.FOREGROUND), Asker("c", Priority.WARMING)
-    assert gateway.askers == [single, batch, single, single]
+    single, batch = Caller("c", Priority.FOREGROUND), Caller("c", Priority.WARMING)
+    assert gateway.callers == [single, batch, single, single]
 
 
 @pytest.mark.parametrize("priority", Priority)
 def test_whoever_says_how_urgent_it_is_is_believed(priority):
     gateway = Witness()
     told(everything(x_symcache_priority=priority.name.lower()), gateway)
-    assert gateway.askers == [Asker("", priority)] * 4
+    assert gateway.callers == [Caller("", priority)] * 4
 
 
 def test_what_is_asked_when_nobody_waits_is_a_refresh():
@@ -129,16 +129,16 @@ def test_what_is_asked_when_nobody_waits_is_a_refresh():
         await service.validate("AAPL", ["1d"])
         now += 28 * 86400
         await service.validate("AAPL", ["1d"])
-        while len(gateway.askers) < 2:
+        while len(gateway.callers) < 2:
             await asyncio.sleep(0)
 
     told(story, gateway, clock=lambda: now)
-    assert [asker.priority for asker in gateway.askers] == [Priority.FOREGROUND, Priority.REFRESH]
+    assert [caller.priority for caller in gateway.callers] == [Priority.FOREGROUND, Priority.REFRESH]
 
 
 def test_nothing_is_asked_on_for_someone_who_has_left():
     gateway = Witness(never={"AAPL"})
-    told(lambda service: service.validate("AAPL", [], Terms(x_symcache_deadline=0.3)), gateway)
+    told(lambda service: service.validate("AAPL", [], CallOptions(x_symcache_deadline=0.3)), gateway)
     assert gateway.left == ["AAPL"]
 
 
@@ -147,7 +147,7 @@ def test_one_who_leaves_takes_no_answer_from_another_who_waits_longer():
 
     async def story(service):
         patient = asyncio.create_task(service.validate("AAPL", []))
-        left = await service.validate("AAPL", [], Terms(x_symcache_deadline=0.01))
+        left = await service.validate("AAPL", [], CallOptions(x_symcache_deadline=0.01))
         assert (left.error, gateway.left, patient.done()) == (LATE, [], False)
         patient.cancel()
 
@@ -156,8 +156,8 @@ def test_one_who_leaves_takes_no_answer_from_another_who_waits_longer():
 
 def test_at_the_deadline_a_batch_gives_what_it_has():
     gateway = Witness(never={"MSFT", "IBM"})
-    terms = BatchTerms(x_symcache_deadline=30)
-    answer = told(lambda service: service.validate_many(["AAPL", "MSFT", "NOSUCH", "IBM"], [], terms), gateway)
+    options = BatchCallOptions(x_symcache_deadline=30)
+    answer = told(lambda service: service.validate_many(["AAPL", "MSFT", "NOSUCH", "IBM"], [], options), gateway)
     assert answer.success
     assert {symbol: each.error for symbol, each in answer.results.items()} == {
         "AAPL": None,

@@ -1,4 +1,4 @@
-"""The three questions for Interactive Brokers: each asked in its turn, and ended by an answer or a core error."""
+"""The three requests to Interactive Brokers, each sent when the pacing rules allow it; their errors are the core's."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from ib_async import BarData, Contract, ContractDetails
 from symcache_core.errors import ProviderTimeoutError, ProviderUnavailableError
 from symcache_core.timeframes import Timeframe
 
-from ..gateway import Asker
+from ..gateway import Caller
 from .codes import Meaning, classify, error_of
 from .connection import IbConnection
 from .contracts import regular_hours_only, what_to_show
 from .durations import Span, bar_size
-from .flights import Flights
 from .pacing import Request, Scheduler
 from .session import IbError
+from .single_flight import SingleFlight
 
 
-class Questions:
-    """Asks through a connection what the scheduler lets pass.
+class PacedClient:
+    """Sends through a connection what the scheduler admits.
 
-    Every question raises a ProviderError if it is not answered; the kind of error says why. One that is under way
-    already is not asked again: its answer is everyone's, and nobody may change it.
+    Every request raises a ProviderError if it is not answered; the kind of error says why. One that is under way
+    already is not sent again: its answer is everyone's, and nobody may change it.
 
     Args:
         connection: The way there.
-        scheduler: Who may ask now.
+        scheduler: What may be sent now.
     """
 
     def __init__(self, connection: IbConnection, scheduler: Scheduler) -> None:
         self._connection = connection
         self._scheduler = scheduler
-        self._flights = Flights()
+        self._flights = SingleFlight()
 
-    async def details(self, contract: Contract, asker: Asker) -> list[ContractDetails]:
+    async def details(self, contract: Contract, caller: Caller) -> list[ContractDetails]:
         """The contracts that fit a description; that there is none is a verdict only if it is confirmed."""
 
-        async def ask(asker: Asker) -> list[ContractDetails]:
-            async with self._turn(Request("details"), asker):
+        async def call(caller: Caller) -> list[ContractDetails]:
+            async with self._slot(Request("details"), caller):
                 try:
                     return await self._connection.contract_details(contract)
                 except IbError as error:
@@ -50,15 +50,15 @@ class Questions:
                     raise
 
         with _core_errors():
-            return await self._flights.ask(repr(contract), asker, ask)
+            return await self._flights.do(repr(contract), caller, call)
 
-    async def head_timestamp(self, contract: Contract, asker: Asker) -> datetime | None:
+    async def head_timestamp(self, contract: Contract, caller: Caller) -> datetime | None:
         """Since when there is data (UTC), if there is any."""
         what, rth = what_to_show(contract), regular_hours_only(contract)
         request = Request("head", contract.conId, what)
 
-        async def ask(asker: Asker) -> datetime | None:
-            async with self._turn(request, asker):
+        async def call(caller: Caller) -> datetime | None:
+            async with self._slot(request, caller):
                 try:
                     return await self._connection.head_timestamp(contract, what, rth)
                 except IbError as error:
@@ -66,16 +66,16 @@ class Questions:
                     return None
 
         with _core_errors():
-            return await self._flights.ask(request, asker, ask)
+            return await self._flights.do(request, caller, call)
 
-    async def bars(self, contract: Contract, timeframe: Timeframe, span: Span, asker: Asker) -> list[BarData]:
+    async def bars(self, contract: Contract, timeframe: Timeframe, span: Span, caller: Caller) -> list[BarData]:
         """The bars of a span."""
         what, rth = what_to_show(contract), regular_hours_only(contract)
         size = bar_size(timeframe)
         request = Request("bars", contract.conId, what, size, span)
 
-        async def ask(asker: Asker) -> list[BarData]:
-            async with self._turn(request, asker):
+        async def call(caller: Caller) -> list[BarData]:
+            async with self._slot(request, caller):
                 try:
                     return await self._connection.bars(contract, span.end, span.duration, size, what, rth)
                 except IbError as error:
@@ -83,13 +83,17 @@ class Questions:
                     return []
 
         with _core_errors():
-            return await self._flights.ask(request, asker, ask)
+            return await self._flights.do(request, caller, call)
 
     @asynccontextmanager
-    async def _turn(self, request: Request, asker: Asker) -> AsyncIterator[None]:
-        """A turn that finds a socket: those who had theirs and waited for one would all go out at once."""
+    async def _slot(self, request: Request, caller: Caller) -> AsyncIterator[None]:
+        """A slot of the scheduler, on a connection that is there.
+
+        A request waits for the connection first, and fails if that is lost while it is queued. Requests that were
+        admitted and waited for it then would all be sent at once when it is there, whatever the rules.
+        """
         await self._connection.ready()
-        async with self._scheduler.slot(request, asker):
+        async with self._scheduler.slot(request, caller):
             if self._connection.connectivity.client_id is None:
                 raise ConnectionError("the connection was lost in the meantime")
             yield
@@ -98,13 +102,13 @@ class Questions:
         """Let pass what says so, but not from a place where there may be some that is out of reach."""
         if classify(error.code, error.text).meaning is not Meaning.NO_DATA:
             raise error
-        if not self._connection.connectivity.whole:
+        if not self._connection.connectivity.conclusive:
             raise error_of(error.code, error.text)
 
 
 @contextmanager
 def _core_errors() -> Iterator[None]:
-    """Turn whatever a question ends in instead of an answer into an error of the core."""
+    """Turn whatever a request ends in instead of an answer into an error of the core."""
     try:
         yield
     except IbError as error:
