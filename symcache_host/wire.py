@@ -10,15 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetPydanticSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetPydanticSchema, model_validator
 from pydantic_core.core_schema import literal_schema
 
 from symcache_core.symbols import Instrument
