@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+_ANEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+
 
 @contextmanager
 def replacing(
@@ -26,7 +28,7 @@ def replacing(
     Raises:
         OSError: It could not be written; what was there is untouched.
     """
-    descriptor, part = _temporary(path) if temporary is None else (_opened(temporary), temporary)
+    descriptor, part = _temporary(path) if temporary is None else (os.open(temporary, _ANEW, 0o600), temporary)
     try:
         with open(descriptor, "wb") as file:
             yield file
@@ -54,7 +56,3 @@ def _temporary(path: Path) -> tuple[int, Path]:
 
     descriptor, name = tempfile.mkstemp(prefix=".symcache-", suffix=".part", dir=path.parent)
     return descriptor, Path(name)
-
-
-def _opened(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from typing import TypeVar
 
 from .. import policy as rules
 from ..concurrency.breaker import Breaker
@@ -23,6 +24,8 @@ from ..models import CachedSymbolInfo
 from ..policy import Policy
 from ..protocols import Clock
 from .store import EntryStore, Merge
+
+T = TypeVar("T")
 
 log = logging.getLogger("symcache")
 
@@ -72,27 +75,17 @@ class ReliableStore:
             known: What this process remembers, for when the storage is out of reach.
         """
         unwritten = self._unwritten.get(key)
-        if not self._reading.allows():
+        if (answer := self._asked(lambda: self._entries.read(key))) is None:
             return unwritten or known
-        try:
-            stored = self._entries.read(key)
-        except BackendError as error:
-            self._failed(self._reading, error)
-            return unwritten or known
-        self._reading.succeeded()
+        (stored,) = answer
         self._catch_up()
         return stored if unwritten is None else self._reconciled(stored, unwritten)
 
     def find_many(self, keys: Sequence[str]) -> dict[str, CachedSymbolInfo]:
         """The entries under those of the keys that have one; none while the storage is out of reach."""
-        if not self._reading.allows():
+        if (answer := self._asked(lambda: self._entries.read_many(keys))) is None:
             return {}
-        try:
-            found = self._entries.read_many(keys)
-        except BackendError as error:
-            self._failed(self._reading, error)
-            return {}
-        self._reading.succeeded()
+        (found,) = answer
         for key in keys if self._unwritten else ():
             if (unwritten := self._unwritten.get(key)) is not None:
                 found[key] = self._reconciled(found.get(key), unwritten)
@@ -173,11 +166,12 @@ class ReliableStore:
     def count(self) -> int:
         """How many entries there are; while the storage is out of reach, how many wait for it."""
         count = self._asked(lambda: sum(1 for _ in self.keys()))
-        return self.unwritten if count is None else count
+        return self.unwritten if count is None else count[0]
 
     def size(self) -> int | None:
         """How many bytes the storage takes; ``None`` while it is out of reach, or if it does not know."""
-        return None if self._entries.size is None else self._asked(self._entries.size)
+        size = None if self._entries.size is None else self._asked(self._entries.size)
+        return None if size is None else size[0]
 
     def settle(self) -> None:
         """Write all that waits, before the end; what the storage still refuses is lost, and said to be."""
@@ -187,16 +181,17 @@ class ReliableStore:
         except BackendError as error:
             log.warning("symbol cache loses %d validated symbols, not written: %s", self.unwritten, error)
 
-    def _asked(self, ask: Callable[[], int | None]) -> int | None:
-        if self._reading.allows():
-            try:
-                answer = ask()
-            except BackendError as error:
-                self._failed(self._reading, error)
-            else:
-                self._reading.succeeded()
-                return answer
-        return None
+    def _asked(self, ask: Callable[[], T]) -> tuple[T] | None:
+        """What the storage answers; ``None`` while it is out of reach."""
+        if not self._reading.allows():
+            return None
+        try:
+            answer = ask()
+        except BackendError as error:
+            self._failed(self._reading, error)
+            return None
+        self._reading.succeeded()
+        return (answer,)
 
     def _catch_up(self) -> None:
         """Write some of what waits, unless another thread is at it."""

@@ -20,13 +20,7 @@ FLUSH_EVERY = 60.0
 """Seconds after which counts are added to the stored sums."""
 
 
-_COUNTER = {
-    Outcome.HIT: "hits",
-    Outcome.PARTIAL: "partials",
-    Outcome.MISS: "misses",
-    Outcome.COALESCED: "coalesced",
-    Outcome.STALE: "stale",
-}
+_COUNTER = dict(zip(Outcome, ("hits", "partials", "misses", "coalesced", "stale"), strict=True))
 
 
 class LookupCounters:
