@@ -20,8 +20,8 @@ from .files import beside, open_private, replace
 log = logging.getLogger("symcache")
 
 
-def adopt(path: Path) -> bool:
-    """Rewrite such a file as a snapshot, and keep the original as ``.bak``; False if it is no such file.
+def adopt(path: Path) -> None:
+    """Rewrite such a file as a snapshot, and keep the original as ``.bak``; leave any other file alone.
 
     What cannot be read goes to ``.quarantine``; what could not even bridge an outage any more is left out.
 
@@ -30,12 +30,12 @@ def adopt(path: Path) -> bool:
     """
     with path.open("rb") as file:
         if records.HEADER.match(file.read(64)):
-            return False
+            return
         file.seek(0)
         text = file.read()
     table = _parse(text)
     if table is None:
-        return False
+        return
     found = list(unversioned.entries_of(table))
     rejected = [each for each in found if isinstance(each, Unreadable)]
     for each in rejected:
@@ -49,7 +49,6 @@ def adopt(path: Path) -> bool:
     dumped = (records.dump(records.name_of(key), members[key].line, FOREVER) for key in sorted(members))
     replace(path, records.dump_snapshot(dumped))
     log.info("%s: took over %d symbols of an unversioned cache", path, len(members))
-    return True
 
 
 def _parse(text: bytes) -> dict[str, Any] | None:

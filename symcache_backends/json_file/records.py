@@ -3,8 +3,8 @@
 The snapshot is one JSON object with a record a line, sorted by key::
 
     {"symcache":{"schema":1},"entries":{
-    "ib||AAPL||":{"until":1793000000.0,"sum":"1f2e3d4c","entry":{...}},
-    "ib||MSFT||":{"until":1793000000.0,"sum":"5a6b7c8d","entry":{...}}
+    "ib||AAPL||":{"until":1793000000,"sum":"1f2e3d4c","entry":{...}},
+    "ib||MSFT||":{"until":1793000000,"sum":"5a6b7c8d","entry":{...}}
     }}
 
 A line of the journal is an object with one such member; ``"gone":true`` in place of the entry says that it was deleted.
@@ -32,7 +32,7 @@ AFTER_NAME = b':{"until":'
 
 _GONE = b'"gone":true'
 _PLAIN = re.compile(r"[ !#-\[\]-~]*")
-_REST = re.compile(rb':\{"until":([-+.0-9e]{1,32}),"sum":"([0-9a-f]{8})",("entry":(.*)|"gone":true)\}')
+_REST = re.compile(rb':\{"until":(\d{1,12}),"sum":"([0-9a-f]{8})",("entry":(.*)|"gone":true)\}')
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Record:
     """What one line says: an entry and until when to keep it, or ``None`` for one that is gone."""
 
     entry: bytes | None
-    keep_until: float
+    keep_until: int
 
 
 def name_of(key: str) -> bytes:
@@ -97,7 +97,7 @@ def parse(name: bytes, member: bytes) -> Record:
     until, checksum, content, entry = match.groups()
     if int(checksum, 16) != _checksum(name, until, content):
         raise CorruptEntryError(f"the record of {name.decode(errors='replace')!a} does not match its checksum")
-    return Record(entry, float(until))
+    return Record(entry, int(until))
 
 
 def dump_snapshot(members: Iterable[bytes]) -> Iterable[bytes]:

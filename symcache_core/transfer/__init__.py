@@ -1,7 +1,7 @@
 """Moves entries between stores, and in from files: each as it is, every one accounted for."""
 
 from ..entries.items import Found, Item, Unreadable
-from .copying import Fate, Outcome, Report, copy
+from .copying import Fate, Report, copy
 from .lines import write_line
 from .once import import_once
 from .sources import entries_in
@@ -11,7 +11,6 @@ __all__ = [
     "Fate",
     "Found",
     "Item",
-    "Outcome",
     "Report",
     "StoredEntries",
     "Unreadable",

@@ -171,10 +171,31 @@ def test_a_backend_that_cannot_compact_says_so_and_that_is_no_error(invoke, monk
     assert "'memory' has nothing to compact" in done.stderr
 
 
-def test_compacting_a_storage_that_takes_no_files_is_unavailable(invoke, folder):
+@pytest.mark.parametrize("backend", ["json", "diskcache"])
+def test_compacting_a_storage_that_takes_no_files_is_unavailable(invoke, folder, backend):
     (folder / "data").write_text("in the way")
+    done = invoke("compact", "--backend", backend)
+    assert (done.exit_code, done.stdout) == (3, "")
+
+
+@pytest.fixture
+def server_away(monkeypatch, unused_url):
+    monkeypatch.setenv("SYMCACHE_BACKEND", "redis")
+    monkeypatch.setenv("SYMCACHE_BACKENDS__REDIS__URL", unused_url.replace("http:", "redis:"))
+
+
+def test_a_server_out_of_reach_is_unavailable_even_if_it_would_have_nothing_to_compact(server_away, invoke):
     done = invoke("compact")
     assert (done.exit_code, done.stdout) == (3, "")
+    assert "nothing to compact" not in done.stderr
+
+
+def test_stats_without_the_storage_tells_no_size_and_does_not_fail(server_away, invoke):
+    done = invoke("stats", "--json")
+    figures = json.loads(done.stdout)
+    assert (done.exit_code, figures["degraded"], figures["size"]) == (0, True, None)
+    rows = dict(line.split("\t") for line in invoke("stats").stdout.splitlines())
+    assert (rows["storage"], rows["size"]) == ("out of reach", "")
 
 
 @pytest.mark.parametrize("backend", ["json", "diskcache"])

@@ -411,6 +411,29 @@ def test_while_the_storage_is_away_the_figures_are_those_of_this_process(open_ca
     assert (stats.totals.misses, stats.since) == (1, None)
 
 
+def test_the_figures_have_the_size_of_the_storage_if_it_knows_it(open_cache, backend):
+    assert open_cache().get_stats().size is None
+    backend.size = lambda: backend.use("size") and 1000
+    cache = open_cache()
+    assert cache.get_stats().size == 1000
+    backend.error = BackendUnavailableError("unplugged")
+    cache.get("AAPL")
+    uses = backend.uses
+    assert cache.get_stats().size is None
+    assert backend.uses == uses, "it is left alone, and each use may be a wait for a server that is silent"
+
+
+def test_a_size_that_cannot_be_had_costs_the_figures_nothing_else(open_cache, backend):
+    def size():
+        raise BackendUnavailableError("busy")
+
+    backend.size = size
+    cache = open_cache()
+    cache.store("AAPL", verdict("AAPL"))
+    stats = cache.get_stats()
+    assert (stats.cached_symbols, stats.size) == (1, None)
+
+
 def test_a_storage_that_is_back_is_degraded_until_all_that_waited_is_written(open_cache, backend, provider, clock):
     cache = open_cache(near_cache_size=0)
     backend.error = BackendUnavailableError("unplugged")
