@@ -1,5 +1,6 @@
 """What all tests share: which backend is under test, a home of their own, and servers for the redis backend."""
 
+import gc
 import os
 import shutil
 import socket
@@ -39,6 +40,12 @@ def _backend_of(item):
     """The backend that a test's class or module names."""
     names = (getattr(getattr(item, owner, None), "backend", None) for owner in ("cls", "module"))
     return next((name for name in names if isinstance(name, str)), "memory")
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector what stays to the end: thousands of tests, and the modules that they import."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

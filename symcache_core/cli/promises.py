@@ -66,7 +66,9 @@ def try_promises(
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / _SUITE).touch()
     target = f"{folder / _SUITE}::TestBackend" + (f"::{only}" if only else "")
-    command = [target, f"--basetemp={folder / 'stores'}", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
+    command = [target, f"--basetemp={folder / 'stores'}"]
+    # The last of them collects garbage five times, to warn of what no promise is about and nobody is shown.
+    command += ["-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:unraisableexception"]
     run, output = _Run(backend, tuple(plugins), options), io.StringIO()
     with _alone(), redirect_stdout(output), redirect_stderr(output):
         status = pytest.main(command, plugins=[run])
