@@ -229,3 +229,34 @@ def test_while_the_provider_is_busy_the_next_question_gathers_more():
 def test_a_batch_of_nothing_is_refused():
     with pytest.raises(ValueError, match="size"):
         BatchedValidation(Provider(), size=0)
+
+
+def test_a_question_has_two_hundred_symbols_if_nothing_else_is_said():
+    async def ask():
+        provider = Provider()
+        batched = BatchedValidation(provider)
+        await asyncio.gather(*(batched.validate(f"A{number}", ()) for number in range(201)))
+        assert [len(symbols) for symbols, _timeframes in provider.asked] == [200, 1]
+
+    asyncio.run(ask())
+
+
+def test_a_question_may_be_about_one_symbol():
+    async def ask():
+        provider = Provider()
+        batched = BatchedValidation(provider, size=1)
+        await asyncio.gather(*(batched.validate(symbol, ()) for symbol in "AB"))
+        assert provider.asked == [(["A"], ()), (["B"], ())]
+
+    asyncio.run(ask())
+
+
+def test_what_is_wrong_with_a_question_is_said():
+    with pytest.raises(ValueError, match=r"^size is 0: at least 1 symbol has to go into a question$"):
+        BatchedValidation(Provider(), size=0)
+    with pytest.raises(ProviderError, match=r"^the provider was asked about LEFTOUT among others, and left it out$"):
+        asyncio.run(_ask_about("LEFTOUT"))
+
+
+async def _ask_about(symbol):
+    return await BatchedValidation(Provider()).validate(symbol, ())

@@ -8,9 +8,9 @@ from answers import EXACT
 from faulty_backend import LendingBackend
 
 from symcache_core.entries.store import EntryStore
-from symcache_core.errors import ProviderError, ProviderTimeoutError
-from symcache_core.lookup.asking import Question
+from symcache_core.errors import BackendUnavailableError, ProviderError, ProviderTimeoutError
 from symcache_core.lookup.cache import PolicyCache
+from symcache_core.lookup.known import Question
 from symcache_core.merging import merge
 from symcache_core.models import ProviderAnswer
 from symcache_core.policy import Policy
@@ -239,3 +239,32 @@ def test_whoever_comes_while_it_is_asked_shares_the_answer(asking, question, pro
     answers = asyncio.run(main())
     assert [led for _found, led in answers] == [True, False, False]
     assert len({id(info) for (info, _asked), _led in answers}) == len(provider.calls) == 1
+
+
+# -- what is near afterwards -------------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_near_under_the_spelling_of_the_caller(asking, provider):
+    question = Question("aapl", Instrument.parse("aapl"), KEY, ("1d",), provider.validate)
+    (info, _asked), _led = asyncio.run(asking.ask(question, None))
+    assert list(asking._known.near.slots) == ["aapl"]
+    assert asking._known.near.slots["aapl"].info == info
+    assert provider.calls == [("AAPL", ("1d",))]
+
+
+def test_what_another_process_has_found_out_is_near_under_the_spelling_of_the_caller_too(
+    asking, provider, keep_elsewhere
+):
+    keep_elsewhere("1d")
+    question = Question("aapl", Instrument.parse("aapl"), KEY, ("1d",), provider.validate)
+    asyncio.run(asking.ask(question, None))
+    assert list(asking._known.near.slots) == ["aapl"]
+    assert provider.calls == []
+
+
+def test_while_the_storage_is_away_an_answer_is_merged_with_what_was_known(asking, question, backend):
+    asyncio.run(asking.ask(question("1d"), None))
+    backend.error = BackendUnavailableError("unplugged")
+    (info, _asked), _led = asyncio.run(asking.ask(question("1h"), None))
+    assert set(info.parts) == {"1d", "1h"}
+    backend.error = None

@@ -467,3 +467,60 @@ def test_of_many_symbols_eight_are_looked_up_at_a_time_if_nothing_else_is_said(o
     cache = open_cache()
     assert cache.get_or_validate_many(["AAPL"], (), provider.validate) == 8
     assert cache.get_or_validate_many(["AAPL"], (), provider.validate, concurrency=3) == 3
+
+
+def test_a_near_hit_asks_in_the_background_from_the_very_moment_at_which_it_is_nearly_over(open_cache, provider, clock):
+    async def main():
+        cache = open_cache(jitter=0.0)
+        cache.store("AAPL", verdict("AAPL", "1d"))
+        clock.advance(27 * DAY - 1)
+        for passed, calls in ((0, 0), (1, 1)):
+            clock.advance(passed)
+            lookup = await cache.get_or_validate("AAPL", ("1d",), provider.validate)
+            await cache._asking.flights.drain(20)
+            assert (lookup.outcome, len(provider.calls)) == (Outcome.HIT, calls)
+
+    asyncio.run(main())
+
+
+def test_every_way_to_look_up_says_what_was_asked_for_in_the_words_of_the_caller(open_cache, provider, caplog):
+    caplog.set_level(logging.INFO, "symcache")
+    cache = open_cache(jitter=0.0)
+    assert cache.get("brk.b") is None
+    ask(cache, provider, "brk.b")
+    cache.get("brk.b")
+    ask(cache, provider, "brk.b")
+    told = "age=0s ttl=30d backend=failing"
+    assert caplog.messages == [
+        "symbol cache miss brk.b backend=failing",
+        f"symbol cache miss brk.b {told}",
+        f"symbol cache hit brk.b {told}",
+        f"symbol cache hit brk.b {told}",
+    ]
+
+
+def test_what_was_looked_up_is_near_under_the_spelling_of_the_caller(open_cache, provider):
+    cache = open_cache()
+    cache.store("BRK B", verdict("BRK B", "1d"))
+    ask(cache, provider, "brk.b", "1d")
+    assert list(cache._known.near.slots) == ["brk.b"]
+    ask(cache, provider, "aapl", "1d")
+    assert list(cache._known.near.slots) == ["brk.b", "aapl"]
+
+
+class Sized(FaultyBackend):
+    def size(self):
+        self.use("size")
+        return 4711
+
+
+class TestStorageThatKnowsItsSize:
+    @pytest.fixture
+    def backend(self, tmp_path):
+        return Sized(tmp_path)
+
+    def test_the_figures_have_it_while_it_can_be_asked(self, open_cache, backend):
+        cache = open_cache()
+        assert cache.get_stats().size == 4711
+        backend.error = BackendUnavailableError("unplugged")
+        assert cache.get_stats().size is None

@@ -110,6 +110,15 @@ def test_each_write_counts_so_that_what_was_read_before_the_last_one_is_not_kept
         assert near.slots == {}
 
 
+def test_writes_of_every_kind_never_make_up_for_each_other():
+    near = NearCache(10, 5.0)
+    before = near.writes
+    for write in (lambda: near.forget("key"), near.clear, lambda: near.forget("another"), near.clear):
+        write()
+        keep(near, writes=before)
+        assert near.slots == {}
+
+
 def test_what_is_dropped_is_no_longer_found_in_any_way():
     near = NearCache(10, 5.0)
     for drop in (lambda: near.forget("key"), near.clear):

@@ -230,3 +230,38 @@ def test_what_is_no_answer_of_this_provider_is_an_error_about_that_symbol(calls,
         asyncio.run(calls.ask("AAPL", "AAPL", (), validate))
     assert calls.throttled("AAPL") is not None
     assert calls.throttled("MSFT") is None
+
+
+def test_of_two_who_come_at_the_same_moment_after_the_throttle_only_one_may_ask(calls, provider, clock):
+    class Overtaken(dict):
+        """Lets another one ask in the middle of whoever looks something up."""
+
+        def get(self, key, default=None):
+            assert calls._overall.allows()
+            return super().get(key, default)
+
+    error = ProviderUnavailableError("down")
+    fail(calls, provider, error)
+    clock.advance(30)
+    calls._by_key = Overtaken()
+    assert calls.throttled("AAPL") is error
+
+
+def test_an_error_is_logged_with_the_symbol_in_one_line(calls, provider, caplog):
+    caplog.set_level("INFO", "symcache")
+    fail(calls, provider, ProviderError("no\nverdict"))
+    assert caplog.messages == ["symbol cache provider error AAPL: no verdict"]
+
+
+def test_what_is_no_answer_is_told_in_full(calls):
+    foreign = ProviderAnswer(verdict("AAPL"), provenance=Provenance(provider="replay"))
+    for answer, complaint in (
+        (None, "the provider gave a NoneType; a ValidationResult or a ProviderAnswer is expected"),
+        (
+            foreign,
+            "this cache holds answers of provider 'ib', and this one is of 'replay': change the setting 'provider'",
+        ),
+    ):
+        with pytest.raises(ProviderError) as raised:
+            calls.checked(answer)
+        assert str(raised.value) == complaint
