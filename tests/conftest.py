@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from symcache_core.testing.cache_bench import Clock, Provider
+from symcache_core.testing.cache_harness import Clock, Provider
 
 # The same examples in each run, and none judged by how long it takes: the machine may be busy. A test may ask for more
 # examples, and one that takes long anyway for others each time.

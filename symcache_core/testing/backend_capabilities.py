@@ -15,8 +15,8 @@ import pytest
 
 from ..protocols import CanBatch, CanCompact, CanLock, CanSeeOthers, CanSize, CanUpdate, Lease, StorageBackend
 from .backend_entries import ENTRIES, KEYS
-from .backend_sharing import Neighbours, SharingPromises
-from .bench import FAR
+from .backend_sharing import SharingPromises, Workers
+from .harness import FAR
 
 T = TypeVar("T")
 
@@ -156,17 +156,17 @@ class UpdatePromises(SharingPromises):
         assert store.read("key") == b"202", "updates of threads were lost"
 
     def test_an_update_of_processes_has_nobody_in_between(
-        self, tmp_path: Path, opened: ExitStack, neighbours: Neighbours
+        self, tmp_path: Path, opened: ExitStack, workers: Workers
     ) -> None:
-        store = self.shared(tmp_path / "store", opened, neighbours)
+        store = self.shared(tmp_path / "store", opened, workers)
         if not isinstance(store, CanUpdate):
             pytest.skip("the backend has no update")
-        for neighbour in neighbours:
-            neighbour.begin("add", key="key", count=100)
+        for worker in workers:
+            worker.begin("add", key="key", count=100)
         for _ in range(100):
             store.update("key", _one_more)
-        for neighbour in neighbours:
-            neighbour.outcome()
+        for worker in workers:
+            worker.outcome()
         assert store.read("key") == b"300", "updates of processes were lost"
 
 
@@ -253,30 +253,30 @@ class LeasePromises(SharingPromises):
         _take(one, "key")
         _take(two, "key")
 
-    def test_a_lease_excludes_other_processes(self, tmp_path: Path, opened: ExitStack, neighbours: Neighbours) -> None:
-        store = self.shared(tmp_path / "store", opened, neighbours)
+    def test_a_lease_excludes_other_processes(self, tmp_path: Path, opened: ExitStack, workers: Workers) -> None:
+        store = self.shared(tmp_path / "store", opened, workers)
         if not isinstance(store, CanLock):
             pytest.skip("the backend has no try_lock")
         lease = _take(store, "key")
-        assert neighbours[0].ask("try_lock", key="key") is False, "another process got a lease that is taken"
+        assert workers[0].ask("try_lock", key="key") is False, "another process got a lease that is taken"
         lease.release()
-        assert neighbours[0].ask("try_lock", key="key") is True, "another process does not get a free lease"
-        assert neighbours[1].ask("try_lock", key="key") is False, "another process got a lease that is taken"
+        assert workers[0].ask("try_lock", key="key") is True, "another process does not get a free lease"
+        assert workers[1].ask("try_lock", key="key") is False, "another process got a lease that is taken"
         assert _promptly(lambda: store.try_lock("key")) is None, "this process got a lease that another holds"
-        neighbours[0].ask("release")
+        workers[0].ask("release")
         _take(store, "key").release()
 
-    def test_a_lease_dies_with_its_holder(self, tmp_path: Path, opened: ExitStack, neighbours: Neighbours) -> None:
-        store = self.shared(tmp_path / "store", opened, neighbours)
+    def test_a_lease_dies_with_its_holder(self, tmp_path: Path, opened: ExitStack, workers: Workers) -> None:
+        store = self.shared(tmp_path / "store", opened, workers)
         if not isinstance(store, CanLock):
             pytest.skip("the backend has no try_lock")
-        assert neighbours[0].ask("try_lock", key="key") is True
-        neighbours[0].kill()
+        assert workers[0].ask("try_lock", key="key") is True
+        workers[0].kill()
         deadline = time.monotonic() + LEASE_LIFE
         while (lease := store.try_lock("key")) is None:
             assert time.monotonic() < deadline, f"{LEASE_LIFE:g} s after kill -9 its lease is still held"
             time.sleep(0.02)  # a server's expiry passes by the server's own clock
-        assert neighbours[1].ask("try_lock", key="key") is False, "two processes inherited one lease"
+        assert workers[1].ask("try_lock", key="key") is False, "two processes inherited one lease"
         lease.release()
 
 
@@ -295,13 +295,11 @@ class UpkeepPromises(SharingPromises):
         two.write("key", b"{}", FAR)
         self._moves(one, two.clear, "clear")
 
-    def test_the_generation_tells_of_other_processes(
-        self, tmp_path: Path, opened: ExitStack, neighbours: Neighbours
-    ) -> None:
-        store = self.shared(tmp_path / "store", opened, neighbours)
+    def test_the_generation_tells_of_other_processes(self, tmp_path: Path, opened: ExitStack, workers: Workers) -> None:
+        store = self.shared(tmp_path / "store", opened, workers)
         if not isinstance(store, CanSeeOthers):
             pytest.skip("the backend has no generation")
-        first, second = neighbours
+        first, second = workers
         for _ in range(2):
             self._moves(store, lambda: first.ask("write", key="key", entry="{}"), "write")
         self._moves(store, lambda: second.ask("delete", key="key"), "delete")

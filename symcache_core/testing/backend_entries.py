@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from ..protocols import CanBatch, StorageBackend
-from .bench import FAR
 from .contract import Contract
+from .harness import FAR
 
 KEYS = [
     "ib||AAPL||",

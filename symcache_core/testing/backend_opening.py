@@ -14,8 +14,8 @@ from ..errors import ClosedError, ConfigurationError, SymcacheError
 from ..protocols import CanBatch, CanCompact, CanLock, CanSize, CanUpdate, StorageBackend
 from ..registry import Registry
 from .backend_entries import KEYS
-from .bench import FAR, plain
 from .contract import Contract
+from .harness import FAR, plain
 
 SECRET_WORDS = ("password", "passwd", "secret", "token", "credential")
 """What the name of an option that holds a secret has in it."""

@@ -8,21 +8,21 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..protocols import StorageBackend
-from .bench import FAR
 from .contract import Contract
-from .neighbour import Neighbour
+from .harness import FAR
+from .worker_process import WorkerProcess
 
-Neighbours = tuple[Neighbour, Neighbour]
+Workers = tuple[WorkerProcess, WorkerProcess]
 
 
 class SharingPromises(Contract):
     """Promises that only show when somebody else is at work on the same store."""
 
-    def shared(self, folder: Path, opened: ExitStack, neighbours: Neighbours) -> StorageBackend:
-        """A store that both neighbours have open too."""
+    def shared(self, folder: Path, opened: ExitStack, workers: Workers) -> StorageBackend:
+        """A store that both workers have open too."""
         store = self.open(folder, opened)
-        for neighbour in neighbours:
-            neighbour.ask("open", **self.address(folder))
+        for worker in workers:
+            worker.ask("open", **self.address(folder))
         return store
 
     def test_two_objects_share_one_store(self, tmp_path: Path, opened: ExitStack) -> None:
@@ -45,72 +45,70 @@ class SharingPromises(Contract):
     # -- seeing each other -------------------------------------------------------------------------------------------
 
     def test_a_store_of_another_process_is_seen_by_who_has_looked_before(
-        self, tmp_path: Path, opened: ExitStack, neighbours: Neighbours
+        self, tmp_path: Path, opened: ExitStack, workers: Workers
     ) -> None:
-        store = self.shared(tmp_path / "store", opened, neighbours)
+        store = self.shared(tmp_path / "store", opened, workers)
         assert store.read("key") is None
-        assert neighbours[1].ask("read", key="key") is None
+        assert workers[1].ask("read", key="key") is None
         for entry in ("{}", "[]"):
-            neighbours[0].ask("write", key="key", entry=entry)
+            workers[0].ask("write", key="key", entry=entry)
             assert store.read("key") == entry.encode(), "another process's store is not seen"
-            assert neighbours[1].ask("read", key="key") == entry, "another process's store is not seen"
+            assert workers[1].ask("read", key="key") == entry, "another process's store is not seen"
             assert list(store.keys()) == ["key"]
         store.write("key", b'"mine"', FAR)
-        assert neighbours[0].ask("read", key="key") == '"mine"', "another process does not see this one's store"
+        assert workers[0].ask("read", key="key") == '"mine"', "another process does not see this one's store"
 
     def test_a_delete_of_another_process_is_seen_by_who_has_looked_before(
-        self, tmp_path: Path, opened: ExitStack, neighbours: Neighbours
+        self, tmp_path: Path, opened: ExitStack, workers: Workers
     ) -> None:
-        store = self.shared(tmp_path / "store", opened, neighbours)
+        store = self.shared(tmp_path / "store", opened, workers)
         store.write("key", b"{}", FAR)
         store.write("kept", b"{}", FAR)
         assert store.read("key") == b"{}"
-        assert neighbours[0].ask("delete", key="key") is True, "another process does not find this one's entry"
+        assert workers[0].ask("delete", key="key") is True, "another process does not find this one's entry"
         assert store.read("key") is None, "another process's delete is not seen"
         assert list(store.keys()) == ["kept"], "a key that another process deleted is listed"
         assert store.delete("key") is False
 
     def test_a_clear_of_another_process_is_seen_by_who_has_looked_before(
-        self, tmp_path: Path, opened: ExitStack, neighbours: Neighbours
+        self, tmp_path: Path, opened: ExitStack, workers: Workers
     ) -> None:
-        store = self.shared(tmp_path / "store", opened, neighbours)
+        store = self.shared(tmp_path / "store", opened, workers)
         for number in range(5):
             store.write(f"key{number}", b"{}", FAR)
         assert len(list(store.keys())) == 5
-        assert neighbours[0].ask("clear") == 5, "another process does not find this one's entries"
+        assert workers[0].ask("clear") == 5, "another process does not find this one's entries"
         assert store.read("key0") is None, "another process's clear is not seen"
         assert list(store.keys()) == [], "a key that another process cleared is listed"
         store.write("new", b"{}", FAR)
-        assert neighbours[0].ask("keys") == ["new"], "a store after another process's clear is lost"
+        assert workers[0].ask("keys") == ["new"], "a store after another process's clear is lost"
 
     # -- working at the same time ------------------------------------------------------------------------------------
 
-    def test_processes_on_many_keys_lose_nothing(
-        self, tmp_path: Path, opened: ExitStack, neighbours: Neighbours
-    ) -> None:
-        store = self.shared(tmp_path / "store", opened, neighbours)
-        for name, neighbour in zip("ab", neighbours, strict=True):
-            neighbour.begin("write_series", prefix=name, count=150)
+    def test_processes_on_many_keys_lose_nothing(self, tmp_path: Path, opened: ExitStack, workers: Workers) -> None:
+        store = self.shared(tmp_path / "store", opened, workers)
+        for name, worker in zip("ab", workers, strict=True):
+            worker.begin("write_series", prefix=name, count=150)
         for number in range(150):
             store.write(f"c{number}", b'{"from": "c"}', FAR)
-        for neighbour in neighbours:
-            neighbour.outcome()
+        for worker in workers:
+            worker.outcome()
         expected = {f"{name}{number}": b'{"from": "%b"}' % name.encode() for name in "abc" for number in range(150)}
         kept = {key: store.read(key) for key in store.keys()}
         lost = sorted(set(expected) - set(kept))
         assert kept == expected, f"{len(lost)} stores were lost: {lost[:5]}"
 
     def test_processes_on_one_key_never_show_half_an_entry(
-        self, tmp_path: Path, opened: ExitStack, neighbours: Neighbours
+        self, tmp_path: Path, opened: ExitStack, workers: Workers
     ) -> None:
-        store = self.shared(tmp_path / "store", opened, neighbours)
+        store = self.shared(tmp_path / "store", opened, workers)
         entries = [json.dumps({"from": name * length}) for name, length in (("a", 20_000), ("b", 3_000))]
         store.write("key", entries[0].encode(), FAR)
-        for neighbour, entry in zip(neighbours, entries, strict=True):
-            neighbour.begin("write_again", key="key", entry=entry, count=200)
+        for worker, entry in zip(workers, entries, strict=True):
+            worker.begin("write_again", key="key", entry=entry, count=200)
         whole = {entry.encode() for entry in entries}
         with ThreadPoolExecutor(2) as pool:
-            writers = [pool.submit(neighbour.outcome) for neighbour in neighbours]
+            writers = [pool.submit(worker.outcome) for worker in workers]
             while not all(writer.done() for writer in writers):
                 seen = store.read("key")
                 assert seen is not None, "an entry that is being overwritten was missing"
@@ -118,60 +116,58 @@ class SharingPromises(Contract):
                 assert list(store.keys()) == ["key"], "a key that is being overwritten is listed once"
         for writer in writers:
             writer.result()
-        last = {neighbour.ask("read", key="key").encode() for neighbour in neighbours}
+        last = {worker.ask("read", key="key").encode() for worker in workers}
         assert last == {store.read("key")}, "two processes see different entries although nobody writes any more"
         assert last <= whole
 
     def test_iterating_and_deleting_survive_other_processes(
-        self, tmp_path: Path, opened: ExitStack, neighbours: Neighbours
+        self, tmp_path: Path, opened: ExitStack, workers: Workers
     ) -> None:
-        store = self.shared(tmp_path / "store", opened, neighbours)
+        store = self.shared(tmp_path / "store", opened, workers)
         old = [f"old{number}" for number in range(60)]
         for key in old:
             store.write(key, b"{}", FAR)
-        for name, neighbour in zip("ab", neighbours, strict=True):
-            neighbour.begin("write_series", prefix=name, count=100)
+        for name, worker in zip("ab", workers, strict=True):
+            worker.begin("write_series", prefix=name, count=100)
         for number in range(30):
             listed = [key for key in store.keys() if key.startswith("old")]
             assert sorted(listed) == sorted(old[number:]), "each key that stays is given once while others write"
             assert store.delete(old[number]) is True, "an entry is not found while others write"
-        for neighbour in neighbours:
-            neighbour.outcome()
+        for worker in workers:
+            worker.outcome()
         written = {f"{name}{number}" for name in "ab" for number in range(100)}
         assert set(store.keys()) == written | set(old[30:]), "a store beside deletions is lost, or a deletion"
         assert store.clear() == 230
-        assert neighbours[0].ask("keys") == []
+        assert workers[0].ask("keys") == []
 
-    def test_processes_open_a_new_store_at_once(
-        self, tmp_path: Path, opened: ExitStack, neighbours: Neighbours
-    ) -> None:
+    def test_processes_open_a_new_store_at_once(self, tmp_path: Path, opened: ExitStack, workers: Workers) -> None:
         for attempt in range(5):
             folder = tmp_path / f"store{attempt}"
-            for name, neighbour in zip("ab", neighbours, strict=True):
-                neighbour.begin("open", **self.address(folder))
-                neighbour.begin("write", key=name, entry="{}")
+            for name, worker in zip("ab", workers, strict=True):
+                worker.begin("open", **self.address(folder))
+                worker.begin("write", key=name, entry="{}")
             store = self.open(folder, opened)
             store.write("mine", b"{}", FAR)
-            for neighbour in neighbours:
-                neighbour.outcome()
-                neighbour.outcome()
+            for worker in workers:
+                worker.outcome()
+                worker.outcome()
             assert sorted(store.keys()) == ["a", "b", "mine"], "a store beside another process's opening is lost"
             store.close()
 
     # -- dying -------------------------------------------------------------------------------------------------------
 
     def test_what_a_killed_writer_acknowledged_is_there(
-        self, tmp_path: Path, opened: ExitStack, neighbours: Neighbours
+        self, tmp_path: Path, opened: ExitStack, workers: Workers
     ) -> None:
         folder = tmp_path / "store"
-        store = self.shared(folder, opened, neighbours)
+        store = self.shared(folder, opened, workers)
         store.write("before", b"{}", FAR)
-        neighbours[0].begin("write_series", prefix="k", count=1_000_000)
-        acknowledged = [neighbours[0].acknowledged() for _ in range(20)]
-        acknowledged += neighbours[0].kill()
+        workers[0].begin("write_series", prefix="k", count=1_000_000)
+        acknowledged = [workers[0].acknowledged() for _ in range(20)]
+        acknowledged += workers[0].kill()
         for key in acknowledged:
             assert store.read(key) == b'{"from": "k"}', f"{key} was acknowledged before kill -9, and is lost"
-        assert neighbours[1].ask("read", key="before") == "{}"
+        assert workers[1].ask("read", key="before") == "{}"
         again = self.open(folder, opened)
         assert {*acknowledged, "before"} <= set(again.keys()), "what was acknowledged is lost after reopening"
         assert {again.read(key) for key in again.keys()} <= {b'{"from": "k"}', b"{}"}, "half an entry is left"
@@ -179,10 +175,10 @@ class SharingPromises(Contract):
         assert store.read("after") == b"{}", "a killed writer blocks the others"
 
     def test_the_last_word_of_a_process_is_kept_however_it_ends(
-        self, tmp_path: Path, opened: ExitStack, neighbours: Neighbours
+        self, tmp_path: Path, opened: ExitStack, workers: Workers
     ) -> None:
         folder = tmp_path / "store"
-        first, second = neighbours
+        first, second = workers
         first.ask("open", **self.address(folder))
         first.ask("write", key="gone", entry="{}")
         first.ask("write", key="key", entry="{}")

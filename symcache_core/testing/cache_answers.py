@@ -8,10 +8,10 @@ import pytest
 
 from ..lookup.cache import PolicyCache
 from ..models import Lookup, Outcome, Provenance, ProviderAnswer, ValidationResult, VerdictChange
-from .cache_bench import DAY, HEAD, CacheBench, Clock, Provider, ask, verdict
+from .cache_harness import DAY, HEAD, CacheHarness, Clock, Provider, ask, verdict
 
 
-class AnswerPromises(CacheBench):
+class AnswerPromises(CacheHarness):
     """Part of the contract of a symbol cache."""
 
     def test_a_valid_verdict_lives_thirty_days(self, cache: PolicyCache, provider: Provider, clock: Clock) -> None:

@@ -15,10 +15,10 @@ from ..errors import ClosedError, InvalidSymbolError, ProviderError, ProviderUna
 from ..lookup.cache import PolicyCache
 from ..models import ContractInfo, Outcome, ProviderAnswer, SymbolLookup, ValidationResult
 from ..policy import Rule
-from .cache_bench import DAY, CacheBench, Clock, Provider, ask, verdict
+from .cache_harness import DAY, CacheHarness, Clock, Provider, ask, verdict
 
 
-class LookupPromises(CacheBench):
+class LookupPromises(CacheHarness):
     """Part of the contract of a symbol cache."""
 
     def test_a_miss_asks_and_stores_and_the_next_lookup_hits(self, cache: PolicyCache, provider: Provider) -> None:

@@ -12,10 +12,10 @@ import pytest
 from ..errors import ProviderTimeoutError, ProviderUnavailableError
 from ..lookup.cache import PolicyCache
 from ..models import Lookup, Outcome, ProviderAnswer
-from .cache_bench import DAY, CacheBench, Clock, Provider, ask, verdict
+from .cache_harness import DAY, CacheHarness, Clock, Provider, ask, verdict
 
 
-class ProviderPromises(CacheBench):
+class ProviderPromises(CacheHarness):
     """Part of the contract of a symbol cache."""
 
     def test_an_error_goes_out_unchanged_and_is_not_stored(self, cache: PolicyCache, provider: Provider) -> None:

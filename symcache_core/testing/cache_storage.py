@@ -14,11 +14,11 @@ from ..errors import ProviderError
 from ..lookup.cache import PolicyCache
 from ..models import Outcome, Provenance, ProviderAnswer
 from ..symbols import Instrument
-from .bench import FAR
-from .cache_bench import CacheBench, Clock, Provider, ask, verdict
+from .cache_harness import CacheHarness, Clock, Provider, ask, verdict
+from .harness import FAR
 
 
-class StoragePromises(CacheBench):
+class StoragePromises(CacheHarness):
     """Part of the contract of a symbol cache."""
 
     def test_entries_outlive_a_restart(self, tmp_path: Path, clock: Clock, opened: ExitStack) -> None:

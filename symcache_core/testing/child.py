@@ -1,4 +1,4 @@
-"""What a neighbour process of the contract suites does: it opens a store and works on it, order by order."""
+"""What a worker process of the contract suites does: it opens a store and works on it, order by order."""
 
 from __future__ import annotations
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .bench import Bench
+from .harness import Harness
 
 _SHIPPED = __name__.rpartition(".")[0]
 
 
-class Contract(Bench):
+class Contract(Harness):
     """The base of both suites.
 
     Raises:

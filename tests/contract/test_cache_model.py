@@ -16,7 +16,7 @@ from symcache_core.errors import BackendUnavailableError, ProviderPacingError, P
 from symcache_core.lookup.cache import PolicyCache
 from symcache_core.models import CachedSymbolInfo, Counters, Lookup, ProviderAnswer, ValidationResult
 from symcache_core.policy import Policy
-from symcache_core.testing.bench import FAR, Bench
+from symcache_core.testing.harness import FAR, Harness
 
 SYMBOLS = ("NOVA", "VEGA")
 SPANS = (1.0, 5.0, 10 * MINUTE, HOUR, DAY, 31 * DAY)
@@ -473,7 +473,7 @@ STORIES = (
 )
 
 
-class AgreesWithTheModel(Bench):
+class AgreesWithTheModel(Harness):
     @pytest.fixture(autouse=True)
     def _silent(self, caplog):
         caplog.set_level(logging.CRITICAL, "symcache")  # thousands of outages fill any log

@@ -5,13 +5,13 @@ from contextlib import ExitStack
 
 import pytest
 
-from symcache_core.testing.bench import Bench
-from symcache_core.testing.neighbour import Neighbour
+from symcache_core.testing.harness import Harness
+from symcache_core.testing.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.soak
 
 
-class KilledWriters(Bench):
+class KilledWriters(Harness):
     def settings(self, tmp_path):
         return {"path": tmp_path / "store"}
 
@@ -20,7 +20,7 @@ class KilledWriters(Bench):
     def test_twenty_kills_lose_nothing_that_was_acknowledged(self, tmp_path, seed, compact_every):
         chance, acknowledged = random.Random(seed), set()
         for run in range(20):
-            writer = Neighbour()
+            writer = WorkerProcess()
             writer.ask("open", **self.address(tmp_path))
             writer.begin("write_series", prefix=f"run{run}-", count=1_000_000, compact_every=compact_every)
             acknowledged.update(writer.kill(after=chance.uniform(0.0, 0.05)))

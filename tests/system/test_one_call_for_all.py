@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from symcache_core.symbols import Instrument
-from symcache_core.testing.bench import Bench
+from symcache_core.testing.harness import Harness
 
 CHILD = Path(__file__).with_name("asking_child.py")
 PATIENCE = 10.0
@@ -107,7 +107,7 @@ class Asker:
             pass
 
 
-class OneCallForAll(Bench):
+class OneCallForAll(Harness):
     @pytest.fixture
     def broker(self, opened):
         broker = opened.enter_context(Broker())

@@ -213,7 +213,7 @@ import asyncio, os, resource, signal
 from symcache_core.factory import open_symbol_cache
 from symcache_core.models import Outcome
 from symcache_core.settings import SymcacheSettings
-from symcache_core.testing.cache_bench import Clock, Provider
+from symcache_core.testing.cache_harness import Clock, Provider
 
 signal.alarm(60)
 clock, provider = Clock(), Provider()

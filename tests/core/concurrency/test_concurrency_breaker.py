@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symcache_core.concurrency.breaker import Breaker
-from symcache_core.testing.cache_bench import Clock
+from symcache_core.testing.cache_harness import Clock
 
 WAIT = 30.0
 DOWN = ConnectionError("down")

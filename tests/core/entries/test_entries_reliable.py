@@ -18,7 +18,7 @@ from symcache_core.errors import BackendUnavailableError
 from symcache_core.lookup.cache import PolicyCache
 from symcache_core.models import ProviderAnswer, ValidationResult
 from symcache_core.policy import Policy
-from symcache_core.testing.cache_bench import HEAD, Provider, verdict
+from symcache_core.testing.cache_harness import HEAD, Provider, verdict
 
 KEY = "ib||AAPL||"
 EXACT = Policy(jitter=0.0)

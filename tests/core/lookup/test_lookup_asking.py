@@ -15,7 +15,7 @@ from symcache_core.merging import merge
 from symcache_core.models import ProviderAnswer
 from symcache_core.policy import Policy
 from symcache_core.symbols import Instrument
-from symcache_core.testing.cache_bench import DAY, verdict
+from symcache_core.testing.cache_harness import DAY, verdict
 
 KEY = "ib||AAPL||"
 

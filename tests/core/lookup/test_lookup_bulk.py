@@ -14,7 +14,7 @@ from symcache_core.lookup.bulk import look_up_many
 from symcache_core.lookup.cache import PolicyCache
 from symcache_core.models import Outcome
 from symcache_core.policy import Policy
-from symcache_core.testing.cache_bench import Clock, Provider, verdict
+from symcache_core.testing.cache_harness import Clock, Provider, verdict
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from symcache_core.lookup.cache import PolicyCache
 from symcache_core.lookup.counters import LookupCounters, SharedCounters
 from symcache_core.models import Outcome, ValidationResult
 from symcache_core.policy import Policy
-from symcache_core.testing.cache_bench import DAY, verdict
+from symcache_core.testing.cache_harness import DAY, verdict
 
 
 @pytest.fixture

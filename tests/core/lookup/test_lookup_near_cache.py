@@ -5,7 +5,7 @@ import pytest
 from symcache_core.errors import BackendUnavailableError
 from symcache_core.lookup.near_cache import NearCache, Version, Watch, fast_get
 from symcache_core.models import CachedSymbolInfo, ValidationResult
-from symcache_core.testing.cache_bench import Clock
+from symcache_core.testing.cache_harness import Clock
 
 NOW = 1793000000.0
 UNKNOWN = Version(None, None, None)

@@ -13,7 +13,7 @@ from symcache_core.errors import ProviderError, ProviderPacingError, ProviderTim
 from symcache_core.factory import open_symbol_cache
 from symcache_core.models import Outcome
 from symcache_core.settings import SymcacheSettings
-from symcache_core.testing.cache_bench import DAY, verdict
+from symcache_core.testing.cache_harness import DAY, verdict
 
 HOUR = 3600.0
 STEP = 10.0

@@ -16,7 +16,7 @@ from symcache_core.lookup import provider_calls
 from symcache_core.lookup.provider_calls import ProviderCalls
 from symcache_core.models import Provenance, ProviderAnswer
 from symcache_core.policy import Policy
-from symcache_core.testing.cache_bench import verdict
+from symcache_core.testing.cache_harness import verdict
 
 OUTAGES = [ProviderUnavailableError, ProviderTimeoutError, ProviderPacingError, ConnectionRefusedError, TimeoutError]
 OF_ONE_SYMBOL = [ProviderError, ProviderPermissionError, ZeroDivisionError]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from symcache_core.lookup.cache import PolicyCache
 from symcache_core.models import Outcome
 from symcache_core.policy import Policy
-from symcache_core.testing.cache_bench import DAY, Clock, Provider, verdict
+from symcache_core.testing.cache_harness import DAY, Clock, Provider, verdict
 
 MANY = 50
 PATIENCE = 20.0

@@ -20,7 +20,7 @@ from symcache_core.errors import (
 from symcache_core.lookup.warming import OUTAGE_AFTER, SINGLY, TOGETHER, TRIES, Warming
 from symcache_core.models import CachedSymbolInfo, Lookup, Outcome, ProviderAnswer, SymbolLookup, ValidationResult
 from symcache_core.protocols import CanValidateMany
-from symcache_core.testing.cache_bench import DAY, Clock
+from symcache_core.testing.cache_harness import DAY, Clock
 
 SYMBOLS = [f"S{number}" for number in range(50)]
 

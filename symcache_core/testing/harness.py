@@ -1,4 +1,4 @@
-"""What the suites stand on: opens the backend under test by its name, here and in neighbour processes."""
+"""What the suites stand on: opens the backend under test by its name, here and in worker processes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..plugin import Backend
 from ..protocols import StorageBackend
 from ..registry import Registry
 from .child import FAR
-from .neighbour import Neighbour, Neighbourhood
+from .worker_process import WorkerProcess, WorkerProcesses
 
-__all__ = ["FAR", "Bench", "plain"]
+__all__ = ["FAR", "Harness", "plain"]
 
 
-class Bench:
-    """A backend on the test bench; both suites extend it."""
+class Harness:
+    """A backend in its test harness; both suites extend it."""
 
     backend: ClassVar[str]
     """The name that configuration chooses the backend by."""
@@ -40,19 +40,19 @@ class Bench:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def neighbourhood(cls) -> Iterator[Neighbourhood]:
-        """The neighbours of all tests of a class."""
-        with Neighbourhood() as neighbourhood:
-            yield neighbourhood
+    def worker_processes(cls) -> Iterator[WorkerProcesses]:
+        """The workers of all tests of a class."""
+        with WorkerProcesses() as worker_processes:
+            yield worker_processes
 
     @pytest.fixture
-    def neighbours(self, neighbourhood: Neighbourhood) -> Iterator[tuple[Neighbour, Neighbour]]:
+    def workers(self, worker_processes: WorkerProcesses) -> Iterator[tuple[WorkerProcess, WorkerProcess]]:
         """Two processes beside this one, for a store that processes can share."""
         self.only_if_persistent()
-        pair = neighbourhood.pair()
+        pair = worker_processes.pair()
         yield pair
-        for neighbour in pair:
-            neighbour.rest()
+        for worker in pair:
+            worker.rest()
 
     @property
     def record(self) -> Backend:
@@ -69,7 +69,7 @@ class Bench:
         return store
 
     def address(self, folder: Path) -> dict[str, Any]:
-        """What a neighbour needs to open the store of a folder."""
+        """What a worker needs to open the store of a folder."""
         folder.mkdir(exist_ok=True)
         return {
             "backend": self.backend,

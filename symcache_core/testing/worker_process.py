@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
-PATIENCE = 60.0
-"""Seconds after which a neighbour that does not answer is taken for hung, and killed."""
+TIMEOUT = 60.0
+"""Seconds after which a worker that does not answer is taken for hung, and killed."""
 
 # The child finds modules where its parent does, a test's own folder included.
 _START = """
@@ -22,7 +22,7 @@ main()
 """
 
 
-class Neighbour:
+class WorkerProcess:
     """One process; see :class:`.child.Worker` for the orders that it takes."""
 
     def __init__(self) -> None:
@@ -48,13 +48,13 @@ class Neighbour:
         Raises:
             AssertionError: It raised, or there was no answer in time.
         """
-        with self._patience():
+        with self._bounded():
             for what, value in self._lines():
                 if what == "gave":
                     self._pending -= 1
                     return value
                 assert what == "done", f"another process, at work on the same store, raised {value}"
-        raise AssertionError(f"another process, at work on the same store, ended or hung for {PATIENCE:g} s")
+        raise AssertionError(f"another process, at work on the same store, ended or hung for {TIMEOUT:g} s")
 
     def ask(self, order: str, **arguments: Any) -> Any:
         """Give an order and wait for what comes of it."""
@@ -63,7 +63,7 @@ class Neighbour:
 
     def acknowledged(self) -> str:
         """The next thing that an order under way has done."""
-        with self._patience():
+        with self._bounded():
             what, value = next(self._lines(), ("ended", "its process ended"))
         assert what == "done", f"another process, at work on the same store: {value}"
         return str(value)
@@ -106,8 +106,8 @@ class Neighbour:
                 yield what, value
 
     @contextmanager
-    def _patience(self) -> Iterator[None]:
-        timer = threading.Timer(PATIENCE, self._process.kill)
+    def _bounded(self) -> Iterator[None]:
+        timer = threading.Timer(TIMEOUT, self._process.kill)
         timer.start()
         try:
             yield
@@ -115,22 +115,22 @@ class Neighbour:
             timer.cancel()
 
 
-class Neighbourhood:
-    """A few neighbours that serve one test after another, since each takes a while to start."""
+class WorkerProcesses:
+    """A few workers that serve one test after another, since each takes a while to start."""
 
     def __init__(self) -> None:
-        self._neighbours: list[Neighbour] = []
+        self._workers: list[WorkerProcess] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
-        for neighbour in self._neighbours:
-            neighbour.close()
+        for worker in self._workers:
+            worker.close()
 
-    def pair(self) -> tuple[Neighbour, Neighbour]:
+    def pair(self) -> tuple[WorkerProcess, WorkerProcess]:
         """Two that are alive; new ones take the place of those that were killed."""
-        self._neighbours = [neighbour for neighbour in self._neighbours if neighbour.alive]
-        while len(self._neighbours) < 2:
-            self._neighbours.append(Neighbour())
-        return self._neighbours[0], self._neighbours[1]
+        self._workers = [worker for worker in self._workers if worker.alive]
+        while len(self._workers) < 2:
+            self._workers.append(WorkerProcess())
+        return self._workers[0], self._workers[1]

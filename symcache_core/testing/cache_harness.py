@@ -15,8 +15,8 @@ from ..factory import open_symbol_cache
 from ..lookup.cache import PolicyCache
 from ..models import ContractInfo, Lookup, ValidationResult
 from ..settings import SymcacheSettings
-from .bench import plain
 from .contract import Contract
+from .harness import plain
 
 DAY = 86400.0
 HEAD = "1980-12-12T14:30:00+00:00"
@@ -67,7 +67,7 @@ def verdict(symbol: str, *timeframes: str) -> ValidationResult:
     return ValidationResult(is_valid=True, symbol=symbol, contract_info=contract, head_timestamps=heads)
 
 
-class CacheBench(Contract):
+class CacheHarness(Contract):
     """A cache over the backend under test, its clock, and its provider."""
 
     @pytest.fixture
