@@ -82,6 +82,7 @@ def rule_for(
         policy: How long answers live.
         throttled: Whether the provider has just failed, and is left alone by who has something to serve.
     """
+    # From the worst to the best: nothing that serves; something, but over or incomplete; fresh, but nearly over; fresh.
     state = Freshness.EXPIRED if info is None else freshness(info, now, policy)
     if info is None or state is Freshness.EXPIRED:
         return Rule.MISS

@@ -85,6 +85,8 @@ class Registry:
             ConfigurationError: Its plug-in is broken.
             DuplicateBackendError: ``plugins`` claims a name that an installed backend holds.
         """
+        # Only the plug-in whose entry point has the name is loaded, and those that are configured, whose names nobody
+        # knows before: another one that is broken, or slow to import, is none of this caller's business.
         own = [candidate for candidate in self._installed if candidate.name == name]
         wanted = [*own[:1], *self._modules]
         reports = [_report(candidate) for candidate in wanted]

@@ -22,6 +22,8 @@ _COMPACT_FROM = 1 << 22
 _CHUNK = 1 << 20
 """Bytes to read of the snapshot at a time; more at once would cost new memory for each."""
 
+# A place is one integer: the start above, the length below, and whether it is in the journal in the lowest bit. A tuple
+# for each of a million keys would cost several times the memory, and the garbage collector would go through them.
 _LENGTH_BITS = 40
 
 
@@ -93,6 +95,7 @@ class View:
 
     def news(self) -> News:
         """Look, without any lock, whether others have written."""
+        # Whoever compacts puts a new journal in the place of this one, which then has no name any more.
         journal = os.fstat(self._journal)
         if journal.st_nlink == 0 or (self._looks_at_path and not self._is_at_path(journal)):
             return News.REPLACED
@@ -102,6 +105,7 @@ class View:
         """Read what has been appended since, up to the last whole line; tells whether there was any."""
         text = os.pread(self._journal, os.fstat(self._journal).st_size - self._seen, self._seen)
         start = 0
+        # What comes after the last line's end is being written, or its writer was killed: it does not count yet.
         while (end := text.find(b"\n", start)) >= 0:
             self._index_appended(text[start + 1 : end - 1], self._seen + start + 1)
             start = end + 1
@@ -156,11 +160,13 @@ class View:
     def _append(self, member: bytes, *, durably: bool) -> int:
         line = b"{%b}\n" % member
         try:
+            # One write, so that a reader without the lock sees the whole line or an unfinished one, never two halves.
             if os.write(self._journal, line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if durably:
                 sync(self._journal)
         except OSError:
+            # What was not written whole, or not synced, was not acknowledged, and must not come to light later.
             self.cut_torn_tail()
             raise
         start = self._seen + 1
@@ -199,7 +205,7 @@ class View:
         size = os.fstat(self._snapshot).st_size
         header = records.HEADER.match(os.pread(self._snapshot, _CHUNK, 0))
         if header is None:
-            if not os.pread(self._snapshot, size, 0).strip():
+            if not os.pread(self._snapshot, size, 0).strip():  # as "touch" leaves it
                 return 0
             raise CorruptStoreError(
                 f"{self._path} is not a store of the json backend and is left alone: move it away, "
@@ -214,7 +220,7 @@ class View:
         while position < size:
             text = os.pread(self._snapshot, _CHUNK, position)
             stop = text.rfind(b"\n") + 1
-            if not stop:
+            if not stop:  # a line that is longer than what is read at once
                 text = os.pread(self._snapshot, size - position, position)
                 stop = text.find(b"\n") + 1 or len(text)
             ends_well = self._index_snapshot(text, stop, position)
@@ -232,6 +238,7 @@ class View:
             if end < 0:
                 end = stop
             quote = find(b'"', start + 1, end)
+            # A name with an escaped quote in it is rare, and found by what follows the name.
             if quote > 0 and text[quote - 1] == backslash:
                 quote = find(records.AFTER_NAME, start, end) - 1
             if quote > start:

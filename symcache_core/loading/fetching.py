@@ -59,6 +59,7 @@ class Fetcher:
         Raises:
             ProviderError: One of them failed; the first one's error.
         """
+        # The workers share one iterator, so that the most urgent segment is always begun next, whoever is free.
         todo, errors = iter(requests), list[Exception]()
         done = iter(range(1, len(requests) + 1))
 

@@ -145,6 +145,9 @@ class DataLoadingOrchestrator:
     ) -> tuple[LocalBars, Plan]:
         """Fetch what is missing; while someone else is fetching, wait for what that one brings."""
         wait = FIRST_WAIT
+        # Each round looks at the files again, with the claim or without: what someone else has fetched meanwhile is
+        # there, and if that was enough nobody is asked. The claim is given back before waiting, or nobody could have
+        # it.
         while True:
             async with self._claimed(request) as is_mine:
                 local, todo = await asyncio.to_thread(self._look, request, verdict)

@@ -95,6 +95,7 @@ class _Batch:
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER):
                 await self._full.wait()
+        # The batch stays open while it waits for a slot: a busy provider gets fewer and fuller questions.
         async with self._slots:
             self._close()
             return await self._ask(list(self._waiting))

@@ -131,6 +131,7 @@ class PolicyCache:
             InvalidSymbolError: The text cannot be a symbol.
             Exception: What ``validate`` raised, unchanged, when there is nothing to fall back on.
         """
+        # Most lookups end here, without a parsed symbol, a lock or a hop to another thread.
         wanted, now = _names(timeframes), self._clock()
         info = self._known.near_hit(symbol, wanted, now)
         if info is not None and now < rules.refresh_at(info, self._policy):
@@ -141,6 +142,9 @@ class PolicyCache:
         if info is None:
             info = await self._threads.run(self._find, symbol, instrument, question.key)
         outcome = Outcome.HIT
+        # A round more for who waited with others: the one that asked may have wanted other timeframes, so what is there
+        # now is judged anew by this caller's own wants. Each round has an answer or a provider's error that others
+        # waited for.
         while True:
             now = self._clock()
             rule, error = self._decide(question, info, now)
@@ -158,6 +162,7 @@ class PolicyCache:
                     self._counters.missed(symbol)
                     raise
                 return self._answer(symbol, Outcome.STALE, fallback, self._clock(), wanted, error)
+            # Whoever led has what it asked for, even if it lives so short that it is over by now.
             if led and info is not None:
                 return self._answer(symbol, Outcome.MISS if asked else Outcome.HIT, info, self._clock(), wanted)
             outcome = Outcome.COALESCED

@@ -194,6 +194,7 @@ class NearCache:
         with self._lock:
             if writes != self.writes:
                 return
+            # Another caller may write the same symbol in another way: both spellings lead to one slot, and go with it.
             old = self._by_key.get(key)
             slot = Slot(info, now, self._age, version)
             slot.spellings = [spelling] if old is None else [*dict.fromkeys((*old.spellings, spelling))]

@@ -50,6 +50,7 @@ class ProviderCalls:
 
         ``None`` bids the caller ask; for as long as the provider fails, it is the only one in a while.
         """
+        # The provider as a whole first, and without using up the symbol's own probe.
         if self._overall.open_until() is not None:
             return self._overall.error
         failing = self._by_key.get(key)

@@ -114,6 +114,8 @@ class Warming:
             self.summary.asked += 1
             return await validate(symbol, timeframes)
 
+        # A symbol that the provider puts off goes to the end, and the whole run pauses: the next ones would fare no
+        # better.
         left, tries = list(symbols), 0
         while left:
             tries += 1
@@ -161,9 +163,9 @@ class _Pace:
     async def take(self) -> None:
         """Wait for one's turn; who comes next has the one after it."""
         now = _now()
-        turn = max(now, self._next)
-        self._next = turn + self._interval
-        await _until(turn)
+        moment = max(now, self._next)
+        self._next = moment + self._interval
+        await _until(moment)
 
     async def free(self) -> None:
         """Wait until nobody would have to wait."""

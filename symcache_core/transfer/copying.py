@@ -139,6 +139,7 @@ class _Copier:
         return isinstance(found, Item) and found.info.cached_at >= self.now
 
     def _put(self, item: Item) -> tuple[Fate, bytes]:
+        # The store may call it more than once, whenever somebody was faster; only the last time counts.
         settled, spoiled = (Fate.KEPT, item), False
 
         def change(there: bytes | None) -> tuple[bytes, float] | None:
