@@ -19,7 +19,7 @@ from .output import Columns
 from .session import Session
 
 if TYPE_CHECKING:
-    from .promises import Promise
+    from .contract_suite import CaseResult
 
 STORE = "{store}"
 """Stands, in the value of an option, for a name that is new for each store."""
@@ -43,17 +43,19 @@ def check(session: Session, name: str, given: Iterable[str]) -> None:
         ConfigurationError: There is no such backend, nothing says where it may work, or pytest is not installed.
     """
     with needs("testing"):
-        from .promises import FAILED, try_promises
+        from .contract_suite import FAILED, run_contract_suite
     stores = Stores(session, name, dict(map(_parse, given)))
     with tempfile.TemporaryDirectory(prefix="symcache-check-") as folder, session.output.busy(f"checking {name}"):
         try:
-            promises = try_promises(name, plugins=session.settings.plugins, options=stores.options, folder=Path(folder))
+            results = run_contract_suite(
+                name, plugins=session.settings.plugins, options=stores.options, folder=Path(folder)
+            )
         finally:
             stores.empty()
-    session.output.show(PROMISES, map(_line, promises))
-    if any(promise.state == FAILED for promise in promises):
+    session.output.show(PROMISES, map(_line, results))
+    if any(result.state == FAILED for result in results):
         session.end_with(Status.NO)
-    counts = Counter(promise.state for promise in promises)
+    counts = Counter(result.state for result in results)
     session.output.note(f"{name}: " + ", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
 
 
@@ -107,5 +109,5 @@ def _parse(option: str) -> tuple[str, str]:
     return name, value
 
 
-def _line(promise: Promise) -> dict[str, str]:
-    return {"promise": promise.text, **asdict(promise)}
+def _line(result: CaseResult) -> dict[str, str]:
+    return {"promise": result.promise, **asdict(result)}

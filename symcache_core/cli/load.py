@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .export import writer
-from .load_bars import LoadBars
+from .load_output import writer
+from .load_progress import LoadProgress
 from .options import Symbols
 from .output import Columns, Record, span
 from .session import Session
@@ -69,7 +69,7 @@ def load(
 
     def each(results: Iterable[Loaded]) -> Iterator[Record]:
         for result in results:
-            bars.done(result.symbol)
+            progress.done(result.symbol)
             with session.reporting(result.symbol):
                 if result.bars is None:
                     assert result.error is not None, "there are bars or an error"
@@ -79,8 +79,8 @@ def load(
                 records.append(summary(result.bars))
                 yield records[-1]
 
-    with session.open_manager() as manager, LoadBars(session.output, len(names)) as bars:
-        results = manager.load_each(names, timeframe, start, end, mode=mode, concurrency=concurrency, progress=bars)
+    with session.open_manager() as manager, LoadProgress(session.output, len(names)) as progress:
+        results = manager.load_each(names, timeframe, start, end, mode=mode, concurrency=concurrency, progress=progress)
         with closing(results):
             session.output.show(COLUMNS, each(results))
     if len(names) > 1:

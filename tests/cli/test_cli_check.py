@@ -137,7 +137,7 @@ def test_wrong_usage_is_told(invoke, arguments, message):
 
 def test_without_pytest_it_names_the_extra(invoke, monkeypatch):
     monkeypatch.setitem(sys.modules, "pytest", None)
-    monkeypatch.delitem(sys.modules, "symcache_core.cli.promises", raising=False)
+    monkeypatch.delitem(sys.modules, "symcache_core.cli.contract_suite", raising=False)
     done = invoke("backends", "--check", "memory")
     assert done.exit_code == 2
     assert "pip install 'symcache[testing]'" in done.stderr

@@ -4,7 +4,7 @@ import pytest
 from contract_score import MUTANTS, PAGE, page
 from reference_backends import MemoryStore, SqliteStore, name_of
 
-from symcache_core.cli.promises import FAILED, SKIPPED, try_promises
+from symcache_core.cli.contract_suite import FAILED, SKIPPED, run_contract_suite
 from symcache_core.testing import BackendContract
 
 # They stand on backends of their own: once for each Python is enough.
@@ -19,23 +19,25 @@ def tried(tmp_path):
             given = {"path": str(folder / "store"), "password": "correct horse"}
             return {name: value for name, value in given.items() if name in store.Settings.model_fields}
 
-        return try_promises(name_of(store), plugins=(store.__module__,), options=options, folder=tmp_path, only=only)
+        return run_contract_suite(
+            name_of(store), plugins=(store.__module__,), options=options, folder=tmp_path, only=only
+        )
 
     return tried
 
 
 @pytest.mark.parametrize("store", [MemoryStore, SqliteStore], ids=name_of)
 def test_a_correct_backend_keeps_every_promise(store, tried):
-    promises = tried(store)
-    assert [promise for promise in promises if promise.state == FAILED] == []
-    skipped = {promise.reason for promise in promises if promise.state == SKIPPED}
+    results = tried(store)
+    assert [result for result in results if result.state == FAILED] == []
+    skipped = {result.reason for result in results if result.state == SKIPPED}
     assert bool(skipped) is not store.persistent, skipped
 
 
 @pytest.mark.parametrize("store", MUTANTS, ids=name_of)
 def test_a_broken_backend_is_caught_by_the_case_it_names(store, tried):
-    (promise,) = tried(store, only=store.caught_by)
-    assert promise.state == FAILED, f"a backend that {store.__doc__} passes {promise.text!r}"
+    (result,) = tried(store, only=store.caught_by)
+    assert result.state == FAILED, f"a backend that {store.__doc__} passes {result.promise!r}"
 
 
 def test_every_broken_backend_says_what_is_wrong_with_it():

@@ -1,4 +1,4 @@
-"""Writes bars to a file that other programs read."""
+"""What ``symcache load --out`` does: writes bars to a file that other programs read."""
 
 from __future__ import annotations
 

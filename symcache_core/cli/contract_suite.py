@@ -1,4 +1,4 @@
-"""Runs the shipped contract over one backend, and says of each promise whether it is kept."""
+"""Runs the shipped contract suite over one backend, and says of each promise whether it is kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SUITE = "contract.suite"
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class CaseResult:
     """What came of one test of the contract.
 
     Args:
@@ -39,15 +39,15 @@ class Promise:
     reason: str = ""
 
     @property
-    def text(self) -> str:
-        """The promise in words."""
+    def promise(self) -> str:
+        """What the test is about, in words."""
         return self.case.removeprefix("test_").replace("_", " ")
 
 
-def try_promises(
+def run_contract_suite(
     backend: str, *, plugins: Sequence[str], options: Options, folder: Path, only: str = ""
-) -> list[Promise]:
-    """Run the contract of backends over one of them.
+) -> list[CaseResult]:
+    """Run the contract suite of backends over one of them.
 
     Args:
         backend: Which backend, by its name.
@@ -57,7 +57,7 @@ def try_promises(
         only: One test, instead of all.
 
     Returns:
-        The promises, in the order of the contract.
+        What came of each test, in the order of the contract.
 
     Raises:
         RuntimeError: The contract could not be run; the message is pytest's.
@@ -70,7 +70,7 @@ def try_promises(
     # The last of them collects garbage five times, to warn of what no promise is about and nobody is shown.
     command += ["-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:unraisableexception"]
     run, output = _Run(backend, tuple(plugins), options), io.StringIO()
-    with _alone(), redirect_stdout(output), redirect_stderr(output):
+    with _isolated(), redirect_stdout(output), redirect_stderr(output):
         status = pytest.main(command, plugins=[run])
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise RuntimeError(output.getvalue())
@@ -119,7 +119,7 @@ class _Run:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def _isolated() -> Iterator[None]:
     """Keep out plug-ins and options of pytest, and filters of warnings, that happen to be around."""
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.resetwarnings()
@@ -129,12 +129,12 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _sum_up(case: str, reports: Sequence[pytest.TestReport]) -> Promise:
+def _sum_up(case: str, reports: Sequence[pytest.TestReport]) -> CaseResult:
     for state, outcome in ((FAILED, "failed"), (OK, "passed")):
         for report in reports:
             if report.outcome == outcome:
-                return Promise(case, state, _reason(report) if state == FAILED else "")
-    return Promise(case, SKIPPED, _reason(reports[0]))
+                return CaseResult(case, state, _reason(report) if state == FAILED else "")
+    return CaseResult(case, SKIPPED, _reason(reports[0]))
 
 
 def _reason(report: pytest.TestReport) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..loading import Progress as Step
 
 
-class LoadBars:
+class LoadProgress:
     """Shows the steps of a load on a terminal, and nothing elsewhere; steps may come from any thread.
 
     Args:
