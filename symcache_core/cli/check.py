@@ -45,7 +45,7 @@ def check(session: Session, name: str, given: Iterable[str]) -> None:
     with needs("testing"):
         from .contract_suite import FAILED, run_contract_suite
     stores = Stores(session, name, dict(map(_parse, given)))
-    with tempfile.TemporaryDirectory(prefix="symcache-check-") as folder, session.output.busy(f"checking {name}"):
+    with tempfile.TemporaryDirectory(prefix="symcache-check-") as folder, session.output.spinner(f"checking {name}"):
         try:
             results = run_contract_suite(
                 name, plugins=session.settings.plugins, options=stores.options, folder=Path(folder)

@@ -41,10 +41,10 @@ def demo(session: Session) -> None:
         tempfile.TemporaryDirectory(prefix="symcache-demo-") as folder,
         closing(DemoEnvironment(Path(folder), session.output)) as environment,
     ):
-        session.output.show(COLUMNS, _judged(session, _steps(environment)))
+        session.output.show(COLUMNS, _checked(session, _steps(environment)))
 
 
-def _judged(session: Session, steps: Iterator[Record]) -> Iterator[Record]:
+def _checked(session: Session, steps: Iterator[Record]) -> Iterator[Record]:
     for step in steps:
         yield step
         if not step["as_expected"]:

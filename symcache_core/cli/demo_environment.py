@@ -74,7 +74,7 @@ class DemoEnvironment:
             host_calls: How many requests the host service should get.
         """
         calls = self._host_calls()
-        with self._output.busy(step):
+        with self._output.spinner(step):
             began = time.perf_counter()
             answer = act()
             seconds = time.perf_counter() - began

@@ -48,11 +48,11 @@ def doctor(session: Session) -> None:
     """Check everything that symcache stands on, and say what is wrong."""
     checks = _checks(session)
     session.output.show(
-        CHECKS, ({"what": c.what, "state": c.state, "detail": c.detail} for c in _heed(session, checks))
+        CHECKS, ({"what": c.what, "state": c.state, "detail": c.detail} for c in _setting_status(session, checks))
     )
 
 
-def _heed(session: Session, checks: Iterator[Check]) -> Iterator[Check]:
+def _setting_status(session: Session, checks: Iterator[Check]) -> Iterator[Check]:
     for check in checks:
         session.end_with(check.status)
         yield check

@@ -64,9 +64,9 @@ class Output:
         """
         self.note("REPLAY data, not live" if as_of is None else f"REPLAY data, as of {as_of.isoformat()}, not live")
 
-    def busy(self, doing: str) -> AbstractContextManager[object]:
-        """Show what is going on, while the block runs."""
-        return self.console.status(Text(doing)) if self.animated else nullcontext()
+    def spinner(self, text: str) -> AbstractContextManager[object]:
+        """Show on a terminal what is going on, while the block runs."""
+        return self.console.status(Text(text)) if self.animated else nullcontext()
 
     def warn(self, text: str) -> None:
         """Tell the user that something is not as it should be."""

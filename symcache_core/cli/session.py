@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 LOG_LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 """By how often ``-v`` was given."""
 
-HURRY = 0.03
-"""Seconds that closing may take after an interrupt; what it is about then are counters and connections."""
+INTERRUPTED_CLOSE = 0.03
+"""Seconds that closing may take after an interrupt; all that is left to it are counters and connections."""
 
 Ask = Callable[[str, Sequence[str]], Lookup]
 """Looks up a symbol and timeframes."""
@@ -99,7 +99,7 @@ class Session:
                 runner.run(cache.aclose())
                 runner.run(provider.aclose())
 
-        with _interrupted_at_once(), _closing(close, in_a_hurry=cache.close):
+        with _interrupted_at_once(), _closing(close, if_interrupted=cache.close):
             yield cache, provider, runner
 
     @contextmanager
@@ -112,7 +112,7 @@ class Session:
         with needs("loading"):
             from ..loading import DataManager
         manager = DataManager(self.settings)
-        with _closing(manager.close, in_a_hurry=manager.close):
+        with _closing(manager.close, if_interrupted=manager.close):
             self._note_replay(manager.external_provider)
             yield manager
 
@@ -122,7 +122,7 @@ class Session:
 
     @contextmanager
     def reporting(self, subject: str | None = None) -> Iterator[None]:
-        """Turn an error into a message and an exit status; go on behind the block.
+        """Turn an error into a message and an exit status; go on after the block.
 
         Args:
             subject: Which of several things the block is about.
@@ -179,14 +179,19 @@ def _interrupted_at_once() -> Iterator[None]:
 
 
 @contextmanager
-def _closing(close: Callable[[], None], in_a_hurry: Callable[[], None]) -> Iterator[None]:
-    """Close something behind the block, in a hurry if it was interrupted: a host may take a second to end."""
+def _closing(close: Callable[[], None], if_interrupted: Callable[[], None]) -> Iterator[None]:
+    """Close something after the block.
+
+    Args:
+        close: Does it.
+        if_interrupted: Does it after an interrupt, for a moment only, since a host may take a second to end.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        closing = threading.Thread(target=in_a_hurry, daemon=True)
+        closing = threading.Thread(target=if_interrupted, daemon=True)
         closing.start()
-        closing.join(HURRY)
+        closing.join(INTERRUPTED_CLOSE)
         raise
     except BaseException:
         close()

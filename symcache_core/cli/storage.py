@@ -55,7 +55,7 @@ def compact(session: Session) -> None:
     with closing(open_backend(session.settings)) as store:
         before, done = _size(store), isinstance(store, CanCompact)
         if isinstance(store, CanCompact):
-            with session.output.busy(f"compacting {name}"):
+            with session.output.spinner(f"compacting {name}"):
                 store.compact()
         else:
             store.read(PROBE_KEY)  # one that is out of reach is not to pass for one with nothing to do

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 STDOUT = Path("-")
 
-FIGURES = {
+FATE_NAMES = {
     Fate.COPIED: "copied",
     Fate.MERGED: "put together with the one there",
     Fate.UNCHANGED: "already there",
@@ -162,7 +162,7 @@ def _record(report: Report) -> dict[str, Any]:
 
 
 def _figures(report: Report) -> Iterator[tuple[str, object]]:
-    for fate, name in FIGURES.items():
+    for fate, name in FATE_NAMES.items():
         yield name, report.counts[fate]
         if fate is Fate.COPIED:
             yield "negatives among these", report.negatives

@@ -24,14 +24,14 @@ from .watchlist import UNIVERSES, expand, universe
 if TYPE_CHECKING:
     from ..lookup.warming import Warming, WarmingSummary
 
-EVERY = 50
+SHOWN_EVERY = 50
 """After how many symbols the progress is shown anew: to draw it takes longer than a lookup."""
 
 COLLECT_AFTER = 50_000
 """After how many new objects garbage is looked for: what is kept is all new, and to go through it again and again takes
-a third of this process's time."""
+a third of this process's CPU time."""
 
-A_FEW = 5
+SHOWN_AT_MOST = 5
 """How many invalid symbols people are told of, and how many reasons for failures."""
 
 Lists = Annotated[
@@ -83,7 +83,7 @@ def warm(
 async def _follow(warming: Warming, symbols: list[str], show: Callable[[], None]) -> None:
     async with aclosing(warming.run(symbols)) as results:
         async for _each in results:
-            if warming.summary.symbols % EVERY == 0:
+            if warming.summary.symbols % SHOWN_EVERY == 0:
                 show()
     show()
 
@@ -144,11 +144,11 @@ def _report(session: Session, summary: WarmingSummary) -> None:
             "symbols a second": f"{summary.rate:.0f}",
         },
     )
-    for symbol, suggested in list(summary.invalid.items())[:A_FEW]:
+    for symbol, suggested in list(summary.invalid.items())[:SHOWN_AT_MOST]:
         session.output.note(f"{symbol}: invalid" + (f"; did you mean {suggested}?" if suggested else ""))
-    if len(summary.invalid) > A_FEW:
-        session.output.note(f"and {len(summary.invalid) - A_FEW} more invalid symbols: --json has them all")
-    for reason, count in Counter(map(str, summary.failed.values())).most_common(A_FEW):
+    if len(summary.invalid) > SHOWN_AT_MOST:
+        session.output.note(f"and {len(summary.invalid) - SHOWN_AT_MOST} more invalid symbols: --json has them all")
+    for reason, count in Counter(map(str, summary.failed.values())).most_common(SHOWN_AT_MOST):
         session.output.error(f"{count} failed: {reason}")
 
 

@@ -22,11 +22,11 @@ def why(session: Session, symbols: Symbols, timeframe: Timeframes = None) -> Non
                 explanation = cache.explain(symbol, timeframe or ())
                 if explanation.state is None:
                     session.end_with(Status.NO)
-                figures = dict(_figures(explanation, time.time()))
-                session.output.show_one(explanation.model_dump(mode="json"), figures)
+                lines = dict(_lines(explanation, time.time()))
+                session.output.show_one(explanation.model_dump(mode="json"), lines)
 
 
-def _figures(about: Explanation, now: float) -> Iterator[tuple[str, object]]:
+def _lines(about: Explanation, now: float) -> Iterator[tuple[str, object]]:
     yield "symbol", about.symbol
     yield "key", about.key
     yield "next lookup", f"{about.rule}: {about.because}"
