@@ -247,8 +247,8 @@ def test_whoever_comes_while_it_is_asked_shares_the_answer(asking, question, pro
 def test_an_answer_is_near_under_the_spelling_of_the_caller(asking, provider):
     question = Question("aapl", Instrument.parse("aapl"), KEY, ("1d",), provider.validate)
     (info, _asked), _led = asyncio.run(asking.ask(question, None))
-    assert list(asking._known.near.slots) == ["aapl"]
-    assert asking._known.near.slots["aapl"].info == info
+    assert list(asking.known.near.slots) == ["aapl"]
+    assert asking.known.near.slots["aapl"].info == info
     assert provider.calls == [("AAPL", ("1d",))]
 
 
@@ -258,7 +258,7 @@ def test_what_another_process_has_found_out_is_near_under_the_spelling_of_the_ca
     keep_elsewhere("1d")
     question = Question("aapl", Instrument.parse("aapl"), KEY, ("1d",), provider.validate)
     asyncio.run(asking.ask(question, None))
-    assert list(asking._known.near.slots) == ["aapl"]
+    assert list(asking.known.near.slots) == ["aapl"]
     assert provider.calls == []
 
 
