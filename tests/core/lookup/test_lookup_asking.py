@@ -12,7 +12,7 @@ from symcache_core.errors import BackendUnavailableError, ProviderError, Provide
 from symcache_core.lookup.cache import PolicyCache
 from symcache_core.lookup.known import Question
 from symcache_core.merging import merge
-from symcache_core.models import ProviderAnswer
+from symcache_core.models import Outcome, ProviderAnswer
 from symcache_core.policy import Policy
 from symcache_core.symbols import Instrument
 from symcache_core.testing.cache_harness import DAY, verdict
@@ -170,7 +170,8 @@ def test_a_refresh_that_another_process_is_at_is_left_to_it(asking, question, pr
     async def main():
         lease = backend.try_lock(f"{KEY}|refresh")
         asking.refresh(question("1d"))
-        await asking.flights.drain(20)
+        assert asking.flights.waiting() == 1
+        await until(lambda: not asking.flights.waiting())
         lease.release()
 
     asyncio.run(main())
@@ -190,6 +191,21 @@ def test_who_asks_waits_for_another_process_that_is_at_it_and_takes_its_answer(
 
     (_info, asked), _led = asyncio.run(main())
     assert (asked, provider.calls) == (False, [])
+
+
+def test_a_lookup_that_finds_the_answer_of_another_process_in_the_end_is_a_hit(
+    open_cache, provider, backend, keep_elsewhere
+):
+    async def main():
+        lease = backend.try_lock(KEY)
+        waiting = asyncio.ensure_future(open_cache().get_or_validate("AAPL", ("1d",), provider.validate))
+        await until(lambda: backend.reads > 1)
+        keep_elsewhere("1d")
+        lease.release()
+        return await waiting
+
+    assert asyncio.run(main()).outcome is Outcome.HIT
+    assert provider.calls == []
 
 
 def test_who_has_waited_for_the_whole_time_of_a_call_asks_all_the_same(open_cache, question, provider, backend):

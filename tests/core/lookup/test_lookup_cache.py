@@ -483,12 +483,15 @@ def test_a_near_hit_asks_in_the_background_from_the_very_moment_at_which_it_is_n
     asyncio.run(main())
 
 
-def test_every_way_to_look_up_says_what_was_asked_for_in_the_words_of_the_caller(open_cache, provider, caplog):
+def test_every_way_to_look_up_says_what_was_asked_for_in_the_words_of_the_caller(open_cache, provider, clock, caplog):
     caplog.set_level(logging.INFO, "symcache")
     cache = open_cache(jitter=0.0)
     assert cache.get("brk.b") is None
     ask(cache, provider, "brk.b")
     cache.get("brk.b")
+    ask(cache, provider, "brk.b")
+    clock.advance(31 * DAY)
+    provider.error = ProviderError("down")
     ask(cache, provider, "brk.b")
     told = "age=0s ttl=30d backend=failing"
     assert caplog.messages == [
@@ -496,6 +499,8 @@ def test_every_way_to_look_up_says_what_was_asked_for_in_the_words_of_the_caller
         f"symbol cache miss brk.b {told}",
         f"symbol cache hit brk.b {told}",
         f"symbol cache hit brk.b {told}",
+        "symbol cache provider error BRK B: down",
+        "symbol cache stale brk.b age=31d ttl=0s backend=failing",
     ]
 
 

@@ -202,7 +202,7 @@ def test_a_near_entry_that_answered_answers_by_itself_from_then_on_unless_lookup
     assert known.near.hits["AAPL"] == {}
     caplog.set_level("WARNING", "symcache")
     known.near_hit("AAPL", ("1d",), NOW)
-    assert set(known.near.hits["AAPL"]) == {("1d",)}
+    assert known.near.hits["AAPL"] == {("1d",): known.near.slots["AAPL"].hit(("1d",))}
     assert known.near_hit("AAPL", ("1d",), NOW + DAY) is None
 
 
