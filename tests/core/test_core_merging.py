@@ -251,6 +251,65 @@ def test_a_later_valid_verdict_ends_a_doubt():
         assert (info.suspect_since, info.doubted, info.cached_at) == (None, False, NOW + 700)
 
 
+def test_of_two_of_the_same_moment_a_doubt_that_may_be_a_failure_does_not_hide_a_suspicion():
+    plain = entry(valid("1d"))
+    suspect, doubtful = doubted(NOW + 500, plain), doubted(NOW + 600, plain, confirmed=False)
+    assert doubtful.suspect_since is None
+    for pair in ((suspect, doubtful), (doubtful, suspect)):
+        info = reconciled(*pair)
+        assert (info.suspect_since, info.ttl_seconds) == (NOW + 500, doubtful.ttl_seconds)
+
+
+# -- two of different origin -------------------------------------------------------------------------------------------
+
+
+def settled(known, other, now=NOW + DAY):
+    return merging.settle(known, other, now, EXACT)
+
+
+def test_two_valid_verdicts_that_serve_make_one_with_the_timeframes_of_both():
+    known, other = entry(valid("1d")), entry(valid("1h"), now=NOW + 60)
+    for pair in ((known, other), (other, known)):
+        info = settled(*pair)
+        assert (info.cached_at, set(info.parts)) == (NOW + 60, {"1d", "1h"})
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+@pytest.mark.parametrize("passed", [-60, 0, 60])
+def test_a_valid_verdict_that_serves_stays_whatever_negative_comes_from_elsewhere(confirmed, passed):
+    known, negative = entry(valid("1d")), entry(invalid(confirmed=confirmed), now=NOW + passed)
+    now = NOW + 60
+    assert settled(known, negative, now) is known
+    if confirmed:
+        assert settled(negative, known, now) is (known if passed < 0 else negative)
+    else:
+        assert settled(negative, known, now) is known
+
+
+def test_what_could_not_even_serve_an_outage_gives_way_to_anything():
+    known = entry(valid("1d"))
+    for answer in (valid("1h"), invalid()):
+        other = entry(answer, now=NOW + 37 * DAY)
+        assert settled(known, other, NOW + 37 * DAY) is other
+    other = entry(invalid(), now=NOW + 37 * DAY - 1)
+    assert settled(known, other, NOW + 37 * DAY - 1) is known
+
+
+def test_of_two_negatives_the_later_one_stays():
+    early, late = entry(invalid()), entry(invalid(), now=NOW + 60)
+    assert settled(early, late, NOW + 60) is settled(late, early, NOW + 60) is late
+    assert settled(early, early.model_copy(), NOW + 60) is early
+
+
+def test_a_stamp_from_the_future_never_makes_one_the_later_of_two():
+    present, future = entry(invalid()), entry(invalid(), now=NOW + 61)
+    assert settled(present, future, NOW) is settled(future, present, NOW) is present
+    tolerated = entry(invalid(), now=NOW + 60)
+    assert settled(present, tolerated, NOW) is tolerated
+    valid_in_future = entry(valid("1d"), now=NOW + 61)
+    assert settled(entry(valid("1h")), valid_in_future, NOW).parts.keys() == {"1h"}
+
+
 # -- a negative about an alias -----------------------------------------------------------------------------------------
 
 RY = ContractInfo(symbol="RY", asset_type="STK", exchange="TSE", currency="CAD")

@@ -4,9 +4,9 @@ import asyncio
 import logging
 
 import pytest
-from faulty_backend import FaultyBackend, TellingBackend
+from faulty_backend import FaultyBackend, LendingBackend, TellingBackend
 
-from symcache_core.errors import BackendUnavailableError, ProviderError, ProviderTimeoutError
+from symcache_core.errors import BackendUnavailableError, ClosedError, ProviderError, ProviderTimeoutError
 from symcache_core.lookup import cache as cache_module
 from symcache_core.lookup.cache import PolicyCache
 from symcache_core.lookup.counters import LookupCounters, SharedCounters
@@ -529,3 +529,47 @@ class TestStorageThatKnowsItsSize:
         assert cache.get_stats().size == 4711
         backend.error = BackendUnavailableError("unplugged")
         assert cache.get_stats().size is None
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda cache: cache.get("AAPL"),
+        lambda cache: cache.peek("AAPL"),
+        lambda cache: cache.explain("AAPL"),
+        lambda cache: cache.store("AAPL", verdict("AAPL")),
+        lambda cache: cache.forget("AAPL"),
+        PolicyCache.symbols,
+        PolicyCache.clear,
+        PolicyCache.get_stats,
+        lambda cache: asyncio.run(cache.get_or_validate("AAPL", (), None)),
+    ],
+    ids=["get", "peek", "explain", "store", "forget", "symbols", "clear", "get_stats", "get_or_validate"],
+)
+def test_a_closed_cache_says_so_whatever_is_asked_of_it(open_cache, use):
+    cache = open_cache()
+    cache.close()
+    with pytest.raises(ClosedError, match=r"^this symbol cache is closed$"):
+        use(cache)
+
+
+class TestStorageThatLends:
+    @pytest.fixture
+    def backend(self, tmp_path):
+        return LendingBackend(tmp_path)
+
+    def test_a_process_that_begins_with_an_inherited_cache_lets_go_of_its_leases(self, open_cache, backend, provider):
+        async def main():
+            cache = open_cache()
+            provider.gate = asyncio.Event()
+            asking = asyncio.ensure_future(cache.get_or_validate("AAPL", (), provider.validate))
+            async with asyncio.timeout(20):
+                while not provider.calls:
+                    await asyncio.sleep(0)
+            assert backend.held == {"ib||AAPL||"}
+            cache._begin()  # as in a forked child
+            assert backend.held == set()
+            provider.gate.set()
+            await asking
+
+        asyncio.run(main())

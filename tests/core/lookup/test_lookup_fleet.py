@@ -1,6 +1,7 @@
 """Whose permit it is: one at a time where the storage can lock, everyone for himself where it cannot."""
 
 import asyncio
+import random
 import threading
 
 import pytest
@@ -8,7 +9,7 @@ from faulty_backend import LendingBackend
 
 from symcache_core.concurrency.threads import StorageThreads
 from symcache_core.errors import BackendUnavailableError
-from symcache_core.lookup.fleet import Fleet
+from symcache_core.lookup.fleet import FIRST_WAIT, LONGEST_WAIT, Fleet
 from symcache_core.registry import Registry
 
 KEY = "ib||AAPL||"
@@ -357,3 +358,30 @@ def test_an_inherited_lease_that_cannot_be_released_keeps_nobody_from_the_others
         assert backend.held == set()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("draw", [min, max])
+def test_who_waits_tries_again_after_ever_longer_times_up_to_a_limit_none_of_them_quite_the_same(
+    open_fleet, tmp_path, monkeypatch, draw
+):
+    waits, sleep = [], asyncio.sleep
+
+    async def sleep_at_once(seconds):
+        waits.append(seconds)
+        await sleep(0)
+
+    async def main():
+        backend = LendingBackend(tmp_path)
+        theirs, mine = open_fleet(backend), open_fleet(backend)
+        permit, _found = await ask(theirs)
+        tries = iter([""] * 8)
+        monkeypatch.setattr(asyncio, "sleep", sleep_at_once)
+        found = await ask(mine, look=lambda: next(tries, "an answer"), is_enough=bool)
+        monkeypatch.undo()
+        theirs.release(KEY, permit)
+        return found
+
+    monkeypatch.setattr(random, "uniform", lambda *bounds: draw(bounds))
+    assert asyncio.run(main()) == (None, "an answer")
+    share = draw(0.5, 1.0)
+    assert waits == pytest.approx([share * min(FIRST_WAIT * 1.5**tried, LONGEST_WAIT) for tried in range(8)])
