@@ -18,7 +18,8 @@
     │   ├── ProviderUnavailableError  unreachable, or disconnected from its market
     │   ├── ProviderTimeoutError      no answer in time
     │   ├── ProviderPacingError       asked too often; see ``retry_after``
-    │   └── ProviderPermissionError   not allowed to see this
+    │   ├── ProviderPermissionError   not allowed to see this
+    │   └── ProviderNoDataError       it says that there are no bars, which proves nothing
     └── LoadCancelledError            a load was told to stop
 """
 
@@ -123,6 +124,14 @@ class ProviderPacingError(ProviderError):
 
 class ProviderPermissionError(ProviderError):
     """The provider does not let this account see the answer."""
+
+
+class ProviderNoDataError(ProviderError):
+    """The provider says that it has no bars there, in words that prove nothing.
+
+    Of what was asked nothing follows but that asking again at once makes no sense. A provider that knows that there are
+    none answers with no rows.
+    """
 
 
 class LoadCancelledError(SymcacheError):

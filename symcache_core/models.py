@@ -193,6 +193,18 @@ class ProviderAnswer:
     one_head_timestamp: bool = False
 
 
+class Basis(_Value):
+    """What bars are made of: bars on different bases are not comparable.
+
+    ``show`` is the kind of prices, as the provider calls it (TRADES, MIDPOINT, ...), ``adjustment`` what they are
+    adjusted for (split, or none), ``session`` which hours they cover (regular, or extended, which includes those).
+    """
+
+    show: str
+    adjustment: str
+    session: str
+
+
 class Part(_Value):
     """What is known about one timeframe: a head timestamp, or ``None`` for "no data", and since when.
 

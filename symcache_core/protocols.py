@@ -225,10 +225,20 @@ class ExternalDataProvider(Protocol):
     ) -> pd.DataFrame:
         """Fetch the bars of one timeframe from ``start`` to ``end``, both included (UTC).
 
+        A provider that has the bars of more than one session takes a keyword ``session`` as well: ``"regular"``,
+        ``"extended"``, or ``None`` for those that are usual for the instrument. It is passed only when a caller asks
+        for one, and what was asked for counts as given only if ``basis`` says so.
+
         Returns:
-            A frame with a UTC index in rising order and the columns open, high, low, close, volume.
+            A frame with a UTC index in rising order and the columns open, high, low, close, volume. In its ``attrs``
+            the provider may say more, in values that JSON can carry:
+
+            - ``contract``: a mapping that tells which contract these bars are of, such as ``{"conId": 265598}``.
+            - ``basis``: a mapping of the fields of :class:`~symcache_core.models.Basis`.
+            - ``older_host``: true where failure and emptiness are told apart badly, and a range may be rounded down.
 
         Raises:
+            ProviderNoDataError: The provider says that there are none, which proves nothing.
             ProviderError: The bars could not be had.
         """
         ...

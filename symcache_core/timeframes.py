@@ -18,7 +18,7 @@ class Timeframe:
 
     Args:
         name: What it is called.
-        length: How long a bar is at most; one that a session's start or end cuts is shorter.
+        length: How long a bar is at most; one that a session's start or end cuts is shorter, and so is a short month's.
         longest: What one request for bars may span, which is Interactive Brokers' limit.
     """
 
@@ -42,9 +42,11 @@ TIMEFRAMES: Mapping[str, Timeframe] = MappingProxyType(
             Timeframe("30m", timedelta(minutes=30), 30 * _DAY),
             Timeframe("1h", timedelta(hours=1), 30 * _DAY),
             Timeframe("2h", timedelta(hours=2), 30 * _DAY),
+            Timeframe("3h", timedelta(hours=3), 30 * _DAY),
             Timeframe("4h", timedelta(hours=4), 120 * _DAY),
             Timeframe("1d", _DAY, 365 * _DAY),
             Timeframe("1w", 7 * _DAY, 730 * _DAY),
+            Timeframe("1M", 31 * _DAY, 5 * 365 * _DAY),
         )
     }
 )

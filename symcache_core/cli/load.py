@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from ..loading import Loaded
 
 Timeframe = Annotated[
-    str, typer.Option("--timeframe", "-t", metavar="TF", help="Length of a bar: 1m, 5m, 15m, 30m, 1h, 2h, 4h, 1d, 1w.")
+    str,
+    typer.Option(
+        "--timeframe", "-t", metavar="TF", help="Length of a bar: 1m, 5m, 15m, 30m, 1h, 2h, 3h, 4h, 1d, 1w, 1M."
+    ),
 ]
 Mode = Annotated[
     Literal["tail", "backfill", "full", "local"],

@@ -21,7 +21,7 @@ LONGEST_IN_SECONDS = 86_400
 LONGEST_IN_DAYS = 365
 LONGEST_IN_WEEKS = 52
 
-_UNITS: Mapping[str, str] = MappingProxyType({"m": "min", "h": "hour", "d": "day", "w": "week"})
+_UNITS: Mapping[str, str] = MappingProxyType({"m": "min", "h": "hour", "d": "day", "w": "week", "M": "month"})
 
 
 class Span(NamedTuple):
@@ -68,13 +68,15 @@ def duration(span: timedelta, timeframe: Timeframe) -> str:
     >>> from symcache_core.timeframes import TIMEFRAMES
     >>> duration(timedelta(days=30), TIMEFRAMES["1h"]), duration(timedelta(days=366), TIMEFRAMES["1d"])
     ('30 D', '2 Y')
+    >>> duration(timedelta(days=62), TIMEFRAMES["1M"])
+    '1 Y'
     """
     days = _whole(span, _DAY)
     if timeframe.is_intraday and span <= LONGEST_IN_SECONDS * _SECOND:
         return f"{_whole(span, _SECOND)} S"
     if timeframe.length == _WEEK and _whole(span, _WEEK) <= LONGEST_IN_WEEKS:
         return f"{_whole(span, _WEEK)} W"
-    if timeframe.length != _WEEK and days <= LONGEST_IN_DAYS:
+    if timeframe.length < _WEEK and days <= LONGEST_IN_DAYS:
         return f"{days} D"
     return f"{math.ceil(days / LONGEST_IN_DAYS)} Y"
 

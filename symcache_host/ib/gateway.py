@@ -139,7 +139,10 @@ class IbGateway:
         return self._with_provenance(answer, code)
 
     async def bars(self, symbol: str, timeframe: str, start: datetime, end: datetime, caller: Caller) -> Sequence[Bar]:
-        """The bars that begin from ``start`` to ``end`` (UTC): a day's with its midnight, a week's with its Monday."""
+        """The bars that begin from ``start`` to ``end`` (UTC): a day's with its midnight, a week's with its Monday.
+
+        A month's begins with its first day.
+        """
         self.calls += 1
         instrument, frame = Instrument.parse(symbol), TIMEFRAMES[timeframe]
         cached = self._listings.get(instrument)
@@ -226,5 +229,7 @@ def _begin(told: date | datetime, timeframe: Timeframe) -> datetime:
     if isinstance(told, datetime):
         return told.astimezone(UTC)
     day = datetime(told.year, told.month, told.day, tzinfo=UTC)
-    # Whichever day of the week stands for it there.
-    return day - timedelta(days=day.weekday()) if timeframe == TIMEFRAMES["1w"] else day
+    # Whichever day of the week or the month stands for it there.
+    if timeframe == TIMEFRAMES["1w"]:
+        return day - timedelta(days=day.weekday())
+    return day.replace(day=1) if timeframe == TIMEFRAMES["1M"] else day

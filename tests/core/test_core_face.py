@@ -23,7 +23,8 @@ FACE = """
 ERRORS = """
     SymcacheError ConfigurationError InvalidSymbolError BackendError BackendUnavailableError CorruptStoreError
     NewerSchemaError ClosedError UnknownBackendError DuplicateBackendError ProviderError ProviderUnavailableError
-    ProviderTimeoutError ProviderPacingError ProviderPermissionError LoadCancelledError
+    ProviderTimeoutError ProviderPacingError ProviderPermissionError ProviderNoDataError
+    LoadCancelledError
 """.split()
 
 

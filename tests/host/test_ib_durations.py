@@ -15,7 +15,7 @@ from symcache_host.ib.durations import bar_size, duration, spans
 DAY = timedelta(days=1)
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
 UNITS = {"S": timedelta(seconds=1), "D": DAY, "W": 7 * DAY, "Y": 365 * DAY}
-BAR_UNITS = {"min": timedelta(minutes=1), "hour": timedelta(hours=1), "day": DAY, "week": 7 * DAY}
+BAR_UNITS = {"min": timedelta(minutes=1), "hour": timedelta(hours=1), "day": DAY, "week": 7 * DAY, "month": 31 * DAY}
 
 moments = st.integers(0, 20 * 365 * 86_400_000_000).map(
     lambda passed: datetime(2000, 1, 1, tzinfo=UTC) + timedelta(microseconds=passed)
@@ -64,6 +64,10 @@ def test_each_timeframe_has_a_name_at_interactive_brokers(timeframe):
         ("1w", 364 * DAY, "52 W"),
         ("1w", 365 * DAY, "1 Y"),
         ("1w", 730 * DAY, "2 Y"),
+        ("3h", 30 * DAY, "30 D"),
+        ("1M", DAY, "1 Y"),
+        ("1M", 366 * DAY, "2 Y"),
+        ("1M", 5 * 365 * DAY, "5 Y"),
     ],
 )
 def test_a_duration_is_rounded_up_to_whole_units(timeframe, span, text):

@@ -378,8 +378,12 @@ def test_bars_are_those_of_the_broker_however_many_requests_they_take():
         ("AAPL", "1m", "2012-01-03T15:00", "2012-01-03T15:29:59", 30, "2012-01-03T15:00", "2012-01-03T15:29"),
         ("AAPL", "1h", "2012-01-03", "2012-01-03T23:59:59", 7, "2012-01-03T14:30", "2012-01-03T20:30"),
         ("AAPL", "2h", "2012-01-03", "2012-01-03T23:59:59", 4, "2012-01-03T14:30", "2012-01-03T20:30"),
+        ("AAPL", "3h", "2012-01-03", "2012-01-03T23:59:59", 3, "2012-01-03T14:30", "2012-01-03T20:30"),
         ("AAPL", "1d", "2012-01-03", "2012-01-03", 1, "2012-01-03", "2012-01-03"),
         ("AAPL", "1w", "2012-01-02", "2012-01-23", 4, "2012-01-02", "2012-01-23"),
+        ("AAPL", "1M", "2012-01-01", "2012-12-31", 12, "2012-01-01", "2012-12-01"),
+        ("AAPL", "1M", "2012-01-02", "2012-02-01", 1, "2012-02-01", "2012-02-01"),
+        ("AAPL", "1M", "2003-01-01", "2012-12-31", 120, "2003-01-01", "2012-12-01"),
         ("EURUSD", "1d", "2012-01-03", "2012-01-05", 3, "2012-01-03", "2012-01-05"),
         ("CRYPTO:BTC", "1d", "2012-01-06", "2012-01-09", 4, "2012-01-06", "2012-01-09"),
         ("AAPL", "1d", "2013-03-01", "2030-01-01", 1, "2013-03-01", "2013-03-01"),
@@ -389,6 +393,18 @@ def test_bars_begin_where_they_are_asked_for_and_nowhere_else(symbol, timeframe,
     bars = told(lambda _tws, gateway: gateway.bars(symbol, timeframe, on(start), on(end), CALLER))
     assert (len(bars), bars[0].time, bars[-1].time) == (count, on(first), on(last))
     assert all(bar.volume >= 0 for bar in bars)
+
+
+def test_a_months_bar_is_whole_however_little_of_the_month_is_asked_for():
+    async def story(_tws, gateway):
+        (month,) = await gateway.bars("AAPL", "1M", on("2012-03-01"), on("2012-03-01"), CALLER)
+        days = await gateway.bars("AAPL", "1d", on("2012-03-01"), on("2012-03-31"), CALLER)
+        return month, days
+
+    month, days = told(story)
+    assert month.open == days[0].open
+    assert month.close == days[-1].close
+    assert month.volume == sum(day.volume for day in days)
 
 
 def test_bars_of_what_was_looked_up_before_cost_no_other_look():

@@ -31,11 +31,13 @@ SIZES = {
     "30 mins": (1800, 30),
     "1 hour": (3600, 30),
     "2 hours": (7200, 30),
+    "3 hours": (10800, 30),
     "4 hours": (14400, 120),
     "1 day": (86400, 365),
     "1 week": (7 * 86400, 730),
+    "1 month": (31 * 86400, 5 * 365),
 }
-DAY, WEEK = 86400, 7 * 86400
+DAY, WEEK, MONTH = 86400, 7 * 86400, 31 * 86400
 KINDS = {
     "STK": ("TRADES", "MIDPOINT", "BID", "ASK", "BID_ASK", "ADJUSTED_LAST"),
     "FUT": ("TRADES", "MIDPOINT", "BID", "ASK", "BID_ASK"),
@@ -148,6 +150,9 @@ class Market:
             yield from days
         elif seconds == WEEK:
             for _week, bars in groupby(days, key=lambda bar: bar.time.isocalendar()[:2]):
+                yield _merged(list(bars))
+        elif seconds == MONTH:
+            for _month, bars in groupby(days, key=lambda bar: (bar.time.year, bar.time.month)):
                 yield _merged(list(bars))
         else:
             for day in days:
