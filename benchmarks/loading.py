@@ -30,7 +30,7 @@ def load(bench: Bench) -> Iterator[Figure]:
         with DataManager(_settings(folder)) as filling:
             bars = filling.load(_SYMBOL, _TIMEFRAME, mode="full")
         with DataManager(_settings(folder).model_copy(update={"host_service_url": _NOBODY})) as manager:
-            files = folder / "bars" / "replay" / _TIMEFRAME / _SYMBOL
+            [files] = (folder / "bars" / "replay").glob(f"*/{_TIMEFRAME}/usual")
             contenders: dict[str, Callable[[], pd.DataFrame]] = {
                 "DataManager.load": lambda: manager.load(_SYMBOL, _TIMEFRAME, mode="full"),
                 "pandas.read_parquet": lambda: pd.read_parquet(files),

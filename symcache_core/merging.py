@@ -23,6 +23,10 @@ from .symbols import Instrument
 SECOND_OPINION_AFTER = 600.0
 """How long after a first contradiction a valid symbol may be declared invalid."""
 
+NO_DATA_AGAIN_AFTER = 600.0
+"""How long it is believed that there is no data, said for the first time: a farm that is down, or permissions that have
+just come, look the same for minutes, and for a symbol without data one question more costs little."""
+
 CHANGES_KEPT = 5
 """How many of the last changes of a verdict an entry remembers."""
 
@@ -216,7 +220,10 @@ def _valid(
     if ANY_TIMEFRAME not in told:
         parts |= {name: _unanswered(parts.get(name), now, policy) for name in asked}
     for name, stamp in told.items():
-        life = ttl if stamp is not None else min(ttl, policy.negative_ttl_max)
+        life = ttl
+        if stamp is None:
+            is_repeated = _had_no_data(old, name, now)
+            life = min(ttl, policy.negative_ttl_max, math.inf if is_repeated else NO_DATA_AGAIN_AFTER)
         parts[name] = Part(head_timestamp=stamp, asked_at=now, ttl_seconds=life)
     # A timeframe that was asked for and not answered is in the parts, so that it is not asked again at once, and not
     # in the verdict, where it would say that there is no data.
@@ -230,13 +237,33 @@ def _valid(
     )
 
 
+def _had_no_data(old: CachedSymbolInfo | None, timeframe: str, now: float) -> bool:
+    """Whether an entry says that a timeframe has no data, and has it from long enough ago."""
+    part = None if old is None else old.parts.get(timeframe)
+    if old is None or part is None or now - part.asked_at < NO_DATA_AGAIN_AFTER:
+        return False
+    if timeframe == ANY_TIMEFRAME:
+        return part.head_timestamp is None
+    # Not as the part has it: that of one that was asked for and not answered has no head timestamp either.
+    told = old.validation_result.head_timestamps or {}
+    return timeframe in told and told[timeframe] is None
+
+
 def _changes(
     old: CachedSymbolInfo, result: ValidationResult, provenance: Provenance, now: float
 ) -> tuple[VerdictChange, ...]:
-    if old.validation_result.is_valid == result.is_valid:
-        return old.changes
+    known = old.validation_result
     change = VerdictChange(at=now, is_valid=result.is_valid, code=provenance.code)
+    if known.is_valid == result.is_valid:
+        before, after = _contract_of(known), _contract_of(result)
+        if not result.is_valid or before is None or after is None or before == after:
+            return old.changes
+        change = change.model_copy(update={"contract": after, "former_contract": before})
     return (*old.changes, change)[-CHANGES_KEPT:]
+
+
+def _contract_of(result: ValidationResult) -> str | None:
+    return None if result.contract_info is None else result.contract_info.permanent_id
 
 
 def _completed(result: ValidationResult, known: ValidationResult) -> ValidationResult:

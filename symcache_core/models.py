@@ -94,7 +94,10 @@ def parse_utc(stamp: str) -> datetime:
         ValueError: The text is not an ISO 8601 time.
     """
     moment = datetime.fromisoformat(stamp)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:  # before the year 1 or after 9999 in UTC: the nearest that there is
+        return datetime.min.replace(tzinfo=UTC) if moment.year == 1 else datetime.max.replace(tzinfo=UTC)
 
 
 FrozenJson = Annotated[Mapping[str, Any], AfterValidator(freeze)]
@@ -139,6 +142,15 @@ class ContractInfo(_Value):
         if unknown:
             known["details"] = {**known.get("details", {}), **unknown}
         return known
+
+    @property
+    def permanent_id(self) -> str | None:
+        """The provider's permanent id of the contract, if it told one: a ``conId``, or else an ``id``."""
+        for name in ("conId", "id"):
+            told = self.contract.get(name)
+            if isinstance(told, str | int) and not isinstance(told, bool) and str(told).strip() not in ("", "0"):
+                return str(told).strip()
+        return None
 
 
 class ValidationResult(_Value):
@@ -217,11 +229,17 @@ class Part(_Value):
 
 
 class VerdictChange(_Value):
-    """That a verdict was overturned: when (seconds since the epoch), to what, and the provider's own code for it."""
+    """That a verdict was overturned: when (seconds since the epoch), to what, and the provider's own code for it.
+
+    Or that the symbol of a valid one became another contract's: ``contract`` is the permanent id that it has since, and
+    ``former_contract`` the one that it had before.
+    """
 
     at: float
     is_valid: bool
     code: str | None = None
+    contract: str | None = None
+    former_contract: str | None = None
 
 
 class CachedSymbolInfo(_Value):
@@ -230,7 +248,7 @@ class CachedSymbolInfo(_Value):
     ``cached_at`` is in seconds since the epoch, ``ttl_seconds`` the life of the verdict counted from it.
     ``repeats`` counts how often in a row a negative verdict was given before; ``doubted`` is a valid one that the
     provider has contradicted, confirmed since ``suspect_since``; ``changes`` has the last times that the verdict was
-    overturned, oldest first.
+    overturned or became another contract's, oldest first.
     """
 
     validation_result: ValidationResult

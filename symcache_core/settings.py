@@ -18,6 +18,9 @@ from .policy import Policy
 
 EMBEDDED = "embedded"
 
+PROVIDER_NAME = re.compile(r"[a-z][a-z0-9_-]*")
+"""What a provider may be called: it is part of keys and of paths."""
+
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -76,7 +79,9 @@ class SymcacheSettings(BaseSettings):
     plugins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         (), description="modules that register backends without being packaged"
     )
-    provider: str = Field("", pattern=r"^([a-z][a-z0-9_-]*)?$", description="whose answers these are: replay, ib, ...")
+    provider: str = Field(
+        "", pattern=rf"^({PROVIDER_NAME.pattern})?$", description="whose answers these are: replay, ib, ..."
+    )
     host_service_url: str = Field(EMBEDDED, description="the host service's URL, or 'embedded' to start one")
     host_token: SecretStr | None = Field(None, description="the bearer token of a host service that asks for one")
     ttl: Duration = Field(30 * 86400, description="life of a valid verdict")

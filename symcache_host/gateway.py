@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol
 
 from symcache_core import ProviderAnswer
 
+from .wire import Basis, Session
+
 
 class Bar(NamedTuple):
     """One bar; ``time`` (UTC) is when it begins."""
@@ -21,6 +23,14 @@ class Bar(NamedTuple):
     low: float
     close: float
     volume: float
+
+
+class Bars(NamedTuple):
+    """Bars in rising order, which contract they are of, and what they are made of."""
+
+    bars: Sequence[Bar]
+    contract: Mapping[str, Any]
+    basis: Basis
 
 
 class Priority(IntEnum):
@@ -109,8 +119,18 @@ class Gateway(Protocol):
         """
         ...
 
-    async def bars(self, symbol: str, timeframe: str, start: datetime, end: datetime, caller: Caller) -> Sequence[Bar]:
+    async def bars(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: datetime,
+        end: datetime,
+        caller: Caller,
+        session: Session | None = None,
+    ) -> Bars:
         """The bars that begin from ``start`` to ``end``, both included, in rising order.
+
+        They are of the hours that are usual for the instrument, or of those of ``session``.
 
         Raises:
             SymbolNotFoundError: There is no such instrument.

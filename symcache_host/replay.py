@@ -14,12 +14,14 @@ from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 from symcache_core import ContractInfo, ProviderAnswer, ValidationResult
-from symcache_core.errors import SymbolNotFoundError
+from symcache_core.errors import ProviderError, SymbolNotFoundError
 from symcache_core.symbols import Instrument
 
-from .gateway import Bar, Caller
+from .gateway import Bar, Bars, Caller
+from .wire import Basis, Session
 
 RECORDED = "1d"
+BASIS = Basis(show="TRADES", adjustment="none", session="regular")
 SHARES = ("", "STK")
 LETTERS = ascii_uppercase + " "
 LEAST_ALIKE = 3  # of fewer letters in common, many a short symbol is another company's
@@ -95,13 +97,25 @@ class ReplayGateway:
             )
         )
 
-    async def bars(self, symbol: str, timeframe: str, start: datetime, end: datetime, caller: Caller) -> Sequence[Bar]:
-        """The recorded bars; none for any timeframe but ``1d``."""
+    async def bars(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: datetime,
+        end: datetime,
+        caller: Caller,
+        session: Session | None = None,
+    ) -> Bars:
+        """The recorded bars; none for any timeframe but ``1d``, and an error for any but the regular session."""
         await self._answer_slowly()
         listing = self._find(symbol)
         if listing is None:
             raise SymbolNotFoundError(f"Symbol {symbol} not found", suggested_symbol=self._nearest(symbol))
-        return [bar for bar in self._known(listing, timeframe) if start <= bar.time <= end]
+        if session not in (None, BASIS.session):
+            raise ProviderError(f"replay has no bars of the {session} session: ask for those of the regular one")
+        bars = [bar for bar in self._known(listing, timeframe) if start <= bar.time <= end]
+        named = {"symbol": listing.symbol, "exchange": listing.exchange, "currency": listing.currency}
+        return Bars(bars, named, BASIS)
 
     async def _answer_slowly(self) -> None:
         self.calls += 1

@@ -120,10 +120,16 @@ class HostService:
         wanted = request.symbol, request.timeframe, request.start, request.end
         try:
             async with _deadline(options):
-                bars = await self._gateway.bars(*wanted, _caller(options))
+                found = await self._gateway.bars(*wanted, _caller(options), request.session)
         except Exception as error:  # noqa: BLE001  # as above
             return HistoricalAnswer(**self._failure(error))
-        return HistoricalAnswer(provenance=self._origin, data=_table(bars), rows=len(bars))
+        return HistoricalAnswer(
+            provenance=self._origin,
+            data=_table(found.bars),
+            rows=len(found.bars),
+            contract=dict(found.contract),
+            basis=found.basis,
+        )
 
     def health(self) -> Health:
         """Whether the gateway can answer."""

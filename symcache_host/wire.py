@@ -29,6 +29,7 @@ PRIORITY_ORDER = "where not all can go at once: foreground before refresh before
 
 ErrorKind = Literal["permanent", "transient", "pacing", "permission"]
 Urgency = Literal["foreground", "refresh", "warming"]
+Session = Literal["regular", "extended"]
 
 
 def _canonical(text: str) -> str:
@@ -121,6 +122,10 @@ class HistoricalRequest(BaseModel):
     start: Moment = Field(description="when the first bar may begin; without an offset, in UTC")
     end: Moment = Field(description="when the last bar may begin; without an offset, in UTC")
     instrument_type: InstrumentType = None
+    session: Session | None = Field(
+        None,
+        description="the hours that bars are of: the exchange's own, or all; left out: those usual for the instrument",
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -195,6 +200,16 @@ class BatchAnswer(Answer):
     )
 
 
+class Basis(BaseModel):
+    """What bars are made of; those on different bases are not comparable."""
+
+    model_config = ConfigDict(frozen=True)
+
+    show: str = Field(description="the kind of prices: TRADES, MIDPOINT, AGGTRADES")
+    adjustment: Literal["split", "none"] = Field(description="what the prices are adjusted for")
+    session: Session = Field(description="the hours that they are of; extended has the regular ones, too")
+
+
 class HistoricalAnswer(Answer):
     """Bars."""
 
@@ -204,6 +219,10 @@ class HistoricalAnswer(Answer):
         "and volume",
     )
     rows: int = Field(0, description="how many bars there are")
+    contract: dict[str, Any] | None = Field(
+        None, description="which contract they are of: as in a verdict's, or what tells a listing from others"
+    )
+    basis: Basis | None = Field(None, description="what they are made of")
 
 
 class HeadTimestampAnswer(Answer):

@@ -1,12 +1,13 @@
 """An older host service, as a real HTTP server: the bare wire contract, without kinds of errors and provenance.
 
 It knows one symbol. Of two timeframes, one was asked of its gateway before. While it has lost its gateway it calls
-every symbol unknown, as such hosts do.
+every symbol unknown, as such hosts do. Told to, it asks for bars as they do, counting back from the end in whole days,
+weeks or years, and fails where it gets none.
 """
 
 import json
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -37,12 +38,20 @@ class OlderHost:
 
     Attributes:
         connected: Whether it has its gateway.
+        history: Every daily bar that its gateway has, by its ISO 8601 time.
+        rounds_down: Whether it asks its gateway for whole units and keeps to the range, or gives all that there is.
+        mistakes: To how many more questions for bars it says by mistake that there are none.
         asked: The path of every request so far.
+        asked_for_bars: The question of each request for bars.
     """
 
-    def __init__(self):
+    def __init__(self, history=BARS, *, rounds_down=False):
         self.connected = True
+        self.history = dict(history)
+        self.rounds_down = rounds_down
+        self.mistakes = 0
         self.asked = []
+        self.asked_for_bars = []
 
     def __enter__(self):
         host = self
@@ -86,7 +95,8 @@ class OlderHost:
         if route[:-1] == ("GET", "data", "symbol-info"):
             return self._validate(unquote(route[-1]), ["1h"])
         if route == ("POST", "data", "historical"):
-            return self._historical(question.get("symbol"))
+            self.asked_for_bars.append(question)
+            return self._historical(question)
         if route == ("GET", "data", "head-timestamp"):
             return self._head_timestamp(question.get("symbol"), question.get("timeframe"))
         if route[:2] == ("GET", "health"):
@@ -106,12 +116,24 @@ class OlderHost:
             "error": None,
         }
 
-    def _historical(self, symbol):
+    def _historical(self, question):
+        symbol = question.get("symbol")
         if not isinstance(symbol, str):
             return 422, MISFIT
-        if self.connected and symbol == "AAPL":
-            return 200, {"success": True, "data": json.dumps(BARS), "error": None, "rows": len(BARS)}
-        return 200, {"success": False, "data": None, "error": "Historical data request failed", "rows": 0}
+        if not (self.connected and symbol == "AAPL"):
+            return 200, {"success": False, "data": None, "error": "Historical data request failed", "rows": 0}
+        found = self.history
+        if self.mistakes:
+            self.mistakes, found = self.mistakes - 1, {}
+        elif self.rounds_down:
+            start, end = (_moment(question[name]) for name in ("start", "end"))
+            found = _counted_back(found, end, end - start)
+        if not found:
+            error = f"No data returned for {symbol} {question['timeframe']}"
+            return 200, {"success": False, "data": None, "error": error, "rows": 0}
+        if self.rounds_down:
+            found = {time: bar for time, bar in found.items() if start <= _moment(time) <= end}
+        return 200, {"success": True, "data": json.dumps(found), "error": None, "rows": len(found)}
 
     def _head_timestamp(self, symbol, timeframe):
         if self.connected and symbol == "AAPL":
@@ -127,3 +149,20 @@ class OlderHost:
         }
         connection = {"connected": self.connected, "client_id": 1}
         return 200, health | ({"ib_status": connection, "connection_info": connection} if detailed else {})
+
+
+def _moment(text):
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _counted_back(history, end, span):
+    """What the gateway gives for a span, which is rounded down; hours are no unit that it knows, and get nothing."""
+    days = span.days
+    if days <= 7:
+        reach = timedelta(days=days)
+    elif days <= 365:
+        reach = timedelta(weeks=days // 7)
+    else:
+        reach = timedelta(days=days // 365 * 365)
+    return {time: bar for time, bar in history.items() if days and end - reach <= _moment(time) <= end}

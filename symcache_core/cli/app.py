@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
+from .bars import bars
+from .bars import export as export_bars
 from .demo import demo
 from .doctor import doctor
 from .host import host
 from .load import load
 from .options import command, group
+from .series import series
 from .storage import backends, clear, compact, stats
 from .symbols import forget, get, list_, validate
 from .transfer import export, import_, migrate
@@ -49,6 +52,10 @@ def symcache(
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.callback()(group(symcache))
 
+bars_app = typer.Typer(no_args_is_help=True)
+bars_app.callback()(group(bars))
+bars_app.command("export")(command(export_bars))
+
 SYMBOLS, STORAGE, SERVICE = "Symbols", "Storage", "Service"
 app.command(rich_help_panel=SYMBOLS)(command(load))
 app.command(rich_help_panel=SYMBOLS)(command(validate))
@@ -61,6 +68,8 @@ app.command(rich_help_panel=STORAGE)(command(stats))
 app.command(rich_help_panel=STORAGE)(command(clear))
 app.command(rich_help_panel=STORAGE)(command(compact))
 app.command(rich_help_panel=STORAGE)(command(backends))
+app.command(rich_help_panel=STORAGE)(command(series))
+app.add_typer(bars_app, name="bars", rich_help_panel=STORAGE)
 app.command("import", rich_help_panel=STORAGE)(command(import_))
 app.command(rich_help_panel=STORAGE)(command(export))
 app.command(rich_help_panel=STORAGE)(command(migrate))

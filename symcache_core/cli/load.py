@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ..errors import ConfigurationError
+from .load_notes import happened, notes_on
 from .load_output import writer
 from .load_progress import LoadProgress
-from .options import Symbols
+from .options import OptionalSymbols
 from .output import Columns, Record, span
 from .session import Session
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..loading import Loaded
+    from ..loading import DataManager, Loaded
 
 Timeframe = Annotated[
     str,
@@ -33,6 +35,15 @@ Mode = Annotated[
 ]
 Start = Annotated[str | None, typer.Option(metavar="DATE", help="First date or time (UTC), whatever the mode.")]
 End = Annotated[str | None, typer.Option(metavar="DATE", help="Last date or time (UTC), whatever the mode.")]
+Hours = Annotated[
+    Literal["regular", "extended"] | None,
+    typer.Option("--session", help="Which hours' bars to load, in place of those that the provider usually gives."),
+]
+Refresh = Annotated[bool, typer.Option("--refresh", help="Compare what is at hand with the provider's bars, too.")]
+SeriesId = Annotated[
+    str | None,
+    typer.Option(metavar="ID", help="In place of symbols: a series that is kept, such as ib:265598; nobody is asked."),
+]
 Concurrency = Annotated[int, typer.Option(metavar="N", min=1, help="How many symbols to load at the same time.")]
 Out = Annotated[Path | None, typer.Option(metavar="FILE", help="Write the bars here: a .csv or .parquet file.")]
 
@@ -46,18 +57,28 @@ COLUMNS: Columns = {
     "lookup": lambda bars: bars["outcome"],
     "at hand": lambda bars: bars["local"],
     "fetched": lambda bars: bars["fetched"],
-    "missing": lambda bars: bars["missing"],
+    "missing": lambda bars: "unknown" if bars["missing"] is None else bars["missing"],
     "took": lambda bars: span(bars["seconds"]),
+    "without data": lambda bars: bars["without_data"],
+    "provisional": lambda bars: bars["provisional"],
+    "revised": lambda bars: bars["revised"],
+    "bad": lambda bars: bars["bad"],
+    "happened": happened,
 }
+IF_ANY = ("missing", "without data", "provisional", "revised", "bad", "happened")
+"""The columns that a table has only if there is something in them."""
 
 
 def load(
     session: Session,
-    symbols: Symbols,
+    symbols: OptionalSymbols = None,
     timeframe: Timeframe = "1d",
     mode: Mode = "tail",
     start: Start = None,
     end: End = None,
+    hours: Hours = None,
+    refresh: Refresh = False,
+    series: SeriesId = None,
     concurrency: Concurrency = 4,
     out: Out = None,
 ) -> None:
@@ -65,10 +86,30 @@ def load(
 
     Several symbols come in the order in which they get done.
     """
-    names = list(dict.fromkeys(symbols))
+    names = list(dict.fromkeys(symbols or ()))
+    if bool(names) == bool(series):
+        raise ConfigurationError("name symbols, or with --series a series that is kept, and not both")
+    if series and refresh:
+        raise ConfigurationError("--refresh asks the provider, and with --series nobody is asked: name the symbol")
     write = None if out is None else writer(out)
+    asked: dict[str, Any] = {"timeframe": timeframe, "start_date": start, "end_date": end, "session": hours}
+    with session.open_manager() as manager:
+        if series:
+            frames = [manager.load(series=series, **asked)]
+            _show(session, map(summary, frames))
+        else:
+            how = {**asked, "mode": mode, "refresh": refresh, "concurrency": concurrency}
+            frames = _load_symbols(session, manager, names, how, keep=write is not None)
+    if write is not None and frames:
+        write(frames)
+
+
+def _load_symbols(
+    session: Session, manager: DataManager, names: list[str], how: dict[str, Any], *, keep: bool
+) -> list[pd.DataFrame]:
+    """Load symbols and show what came of each; gives the bars, in the order of the names, if they are to be kept."""
     frames: dict[str, pd.DataFrame] = {}
-    records: list[Record] = []
+    progress = LoadProgress(session.output, len(names))
 
     def each(results: Iterable[Loaded]) -> Iterator[Record]:
         for result in results:
@@ -77,19 +118,32 @@ def load(
                 if result.bars is None:
                     assert result.error is not None, "there are bars or an error"
                     raise result.error
-                if write is not None:
+                if keep:
                     frames[result.symbol] = result.bars
-                records.append(summary(result.bars))
-                yield records[-1]
+                yield summary(result.bars)
+        progress.stop()  # before a table goes to the same terminal
 
-    with session.open_manager() as manager, LoadProgress(session.output, len(names)) as progress:
-        results = manager.load_each(names, timeframe, start, end, mode=mode, concurrency=concurrency, progress=progress)
-        with closing(results):
-            session.output.show(COLUMNS, each(results))
+    with progress, closing(manager.load_each(names, progress=progress, **how)) as results:
+        records = _show(session, each(results))
     if len(names) > 1:
         session.output.note(_in_all(records, len(names)))
-    if write is not None and frames:
-        write([frames[name] for name in names if name in frames])
+    return [frames[name] for name in names if name in frames]
+
+
+def _show(session: Session, records: Iterable[Record]) -> list[Record]:
+    """Show records, and below them what they cannot tell; gives all of them."""
+    shown: list[Record] = []
+
+    def noted() -> Iterator[Record]:
+        for record in records:
+            shown.append(record)
+            yield record
+
+    session.output.show(COLUMNS, noted(), IF_ANY)
+    for record in shown:
+        for note in notes_on(record):
+            session.output.note(note)
+    return shown
 
 
 def summary(frame: pd.DataFrame) -> dict[str, Any]:

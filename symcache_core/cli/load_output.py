@@ -1,4 +1,4 @@
-"""What ``symcache load --out`` does: writes bars to a file that other programs read."""
+"""What ``symcache load --out`` and ``symcache bars export`` do: write bars to a file that other programs read."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ if TYPE_CHECKING:
 Write = Callable[["Sequence[pd.DataFrame]"], None]
 
 
-def writer(path: Path) -> Write:
+def writer(path: Path, named: str = "option '--out'") -> Write:
     """How to write frames of bars to a file; settled before anything is loaded, so that a wrong name costs nothing.
 
     The rows of all frames go below each other, and each says whose bar it is and whether it is a replayed one. The
     file appears under its name when it is complete.
+
+    Args:
+        path: The file.
+        named: How the command line calls it.
 
     Raises:
         ConfigurationError: The name ends in neither ``.csv`` nor ``.parquet``, or its folder is not there; from the
             writer: it cannot be written.
     """
     if not path.parent.is_dir():
-        raise ConfigurationError(f"option '--out': there is no folder {str(path.parent)!r}")
+        raise ConfigurationError(f"{named}: there is no folder {str(path.parent)!r}")
     match path.suffix.lower():
         case ".csv":
-            return lambda frames: _write(path, lambda file: _joined(frames).to_csv(file, index=False))
+            return lambda frames: _write(path, named, lambda file: _joined(frames).to_csv(file, index=False))
         case ".parquet":
-            return lambda frames: _write(path, lambda file: _joined(frames).to_parquet(file, index=False))
-    raise ConfigurationError(f"option '--out': {path.name!r} ends in neither .csv nor .parquet")
+            return lambda frames: _write(path, named, lambda file: _joined(frames).to_parquet(file, index=False))
+    raise ConfigurationError(f"{named}: {path.name!r} ends in neither .csv nor .parquet")
 
 
 def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -48,9 +52,9 @@ def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-def _write(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def _write(path: Path, named: str, write: Callable[[BinaryIO], None]) -> None:
     try:
         with replacing(path) as file:
             write(file)
     except OSError as error:
-        raise ConfigurationError(f"option '--out': {path} cannot be written: {error.strerror or error}") from None
+        raise ConfigurationError(f"{named}: {path} cannot be written: {error.strerror or error}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 
 from .output import Output, plain
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 class LoadProgress:
     """Shows the steps of a load on a terminal, and nothing elsewhere; steps may come from any thread.
+
+    Until :meth:`stop` has taken the bars off it, only the output's notes and errors may be written to that terminal.
 
     Args:
         output: Whose terminal.
@@ -29,7 +31,7 @@ class LoadProgress:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         )
-        self._bars = Progress(*columns, console=output.console, transient=True, disable=not output.animated)
+        self._bars = output.progress(*columns, shown=not output.streams_to_terminal)
         self._all = self._bars.add_task("symbols", total=symbols) if symbols > 1 else None
         self._tasks: dict[str, TaskID] = {}
 
@@ -40,6 +42,10 @@ class LoadProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Take all bars off the terminal; a second call does nothing."""
         self._bars.stop()
 
     def __call__(self, step: Step) -> None:

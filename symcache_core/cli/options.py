@@ -20,21 +20,20 @@ from .watchlist import expand
 P = ParamSpec("P")
 
 
-def _expanded(symbols: list[str]) -> list[str]:
+def _expanded(symbols: list[str] | None) -> list[str]:
     try:
-        return expand(symbols)
+        return expand(symbols or ())
     except ConfigurationError as error:
         raise typer.BadParameter(str(error)) from None
 
 
-Symbols = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="SYMBOL",
-        help="Such as AAPL, BRK.B or EURUSD; @FILE for a file with one a line, - for standard input.",
-        callback=_expanded,
-    ),
-]
+_SYMBOLS = typer.Argument(
+    metavar="SYMBOL",
+    help="Such as AAPL, BRK.B or EURUSD; @FILE for a file with one a line, - for standard input.",
+    callback=_expanded,
+)
+Symbols = Annotated[list[str], _SYMBOLS]
+OptionalSymbols = Annotated[list[str] | None, _SYMBOLS]
 
 Timeframes = Annotated[
     list[str] | None,
@@ -83,7 +82,7 @@ def group(function: Callable[Concatenate[typer.Context, P], None]) -> Callable[.
 
     @functools.wraps(function)
     def run(context: typer.Context, **values: Any) -> None:
-        context.obj = _take_common(values)
+        context.obj = (context.obj or CommonOptions()).then(_take_common(values))
         function(context, **values)  # type: ignore[call-arg]  # typer gives what the signature asks for
 
     return _with_common(run, function)

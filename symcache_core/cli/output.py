@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import date
 from typing import Any
 
 import typer
+from rich import box
+from rich.cells import cell_len
 from rich.console import Console
+from rich.progress import Progress, ProgressColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +22,10 @@ Record = Mapping[str, Any]
 
 Columns = Mapping[str, Callable[[Record], object]]
 """The titles of a table, and how each cell comes out of a record."""
+
+
+_NOTHING = ("", "0")
+_UNBOUNDED = 10_000
 
 
 class Output:
@@ -34,15 +41,26 @@ class Output:
         self.animated = animated and sys.stderr.isatty()
         self.console = Console(stderr=True, highlight=False)
 
-    def show(self, columns: Columns, records: Iterable[Record]) -> None:
-        """Print records, each as soon as it is there; only a table waits for the last, to find its widths."""
+    @property
+    def streams_to_terminal(self) -> bool:
+        """Whether records go to a terminal one by one, where nothing may move meanwhile."""
+        return self.as_json and sys.stdout.isatty()
+
+    def show(self, columns: Columns, records: Iterable[Record], if_any: Collection[str] = ()) -> None:
+        """Print records, each as soon as it is there; only a table waits for the last, to find its widths.
+
+        Args:
+            columns: What to print of each.
+            records: What to print.
+            if_any: The columns that a table leaves out if all that they would show is nothing or zero.
+        """
         if self.as_json:
             for record in records:
                 typer.echo(json.dumps(record))
         elif sys.stdout.isatty():
             rows = [_cells(columns, record) for record in records]
             if rows:
-                Console(highlight=False).print(_table(columns, rows))
+                _print_table(list(columns), rows, if_any)
         else:
             for record in records:
                 typer.echo("\t".join(_cells(columns, record)))
@@ -67,6 +85,27 @@ class Output:
     def spinner(self, text: str) -> AbstractContextManager[object]:
         """Show on a terminal what is going on, while the block runs."""
         return self.console.status(Text(text)) if self.animated else nullcontext()
+
+    def progress(self, *columns: ProgressColumn, shown: bool = True) -> Progress:
+        """Bars that show on a terminal how far something is, and leave nothing behind.
+
+        Args:
+            columns: What each bar shows.
+            shown: Whether to show any.
+        """
+        # Not redirected, for what goes to standard output is data, and may not even go to this terminal.
+        return Progress(
+            *columns,
+            console=self.console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            disable=not (shown and self.animated),
+        )
+
+    def log(self, lines: str) -> None:
+        """Print what was logged, above whatever moves."""
+        self.console.print(Text(lines), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """Tell the user that something is not as it should be."""
@@ -105,8 +144,32 @@ def _cells(columns: Columns, record: Record) -> list[str]:
     return [plain(cell(record)) for cell in columns.values()]
 
 
-def _table(columns: Columns, rows: list[list[str]]) -> Table:
-    table = Table(*columns)
+def _print_table(titles: list[str], rows: list[list[str]], if_any: Collection[str]) -> None:
+    shown = [
+        number
+        for number, title in enumerate(titles)
+        if title not in if_any or any(row[number] not in _NOTHING for row in rows)
+    ]
+    titles, rows = [titles[number] for number in shown], [[row[number] for number in shown] for row in rows]
+    console, table = Console(highlight=False), _filled(Table(), titles, rows)
+    if console.measure(table, options=console.options.update(width=_UNBOUNDED)).maximum > console.width:
+        table = _narrow(titles, rows, console.width)
+    console.print(table)
+
+
+def _narrow(titles: list[str], rows: list[list[str]], width: int) -> Table:
+    """A table that wastes no width; its titles are folded before what stands below them."""
+    table = _filled(Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False), titles, rows)
+    longest = [max(map(cell_len, cells)) for cells in zip(*rows, strict=True)]
+    if sum(longest) + len(longest) - 1 <= width:
+        for column, title, cells in zip(table.columns, titles, longest, strict=True):
+            column.no_wrap = cells >= cell_len(title)
+    return table
+
+
+def _filled(table: Table, titles: list[str], rows: list[list[str]]) -> Table:
+    for title in titles:
+        table.add_column(title, overflow="fold")  # an abbreviated figure would be a wrong one
     for row in rows:
         table.add_row(*map(Text, row))
     return table

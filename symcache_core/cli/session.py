@@ -146,7 +146,7 @@ class Session:
     @contextmanager
     def logging(self) -> Iterator[None]:
         """Log to standard error while the block runs: warnings, and as much more as was asked for."""
-        handler = logging.StreamHandler()
+        handler = _LogLines(self.output) if self.output.animated else logging.StreamHandler()
         handler.setFormatter(
             _OneLine("%(asctime)s %(levelname)s %(message)s" if self._verbosity else "warning: %(message)s")
         )
@@ -197,6 +197,15 @@ def _closing(close: Callable[[], None], if_interrupted: Callable[[], None]) -> I
         close()
         raise
     close()
+
+
+class _LogLines(logging.Handler):
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._output.log(self.format(record))
 
 
 class _OneLine(logging.Formatter):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
 from ..errors import ConfigurationError
 from ..files import replacing
@@ -176,8 +176,7 @@ def _warn(session: Session, name: str, why: str, *, worst: bool = False) -> None
 def _with_progress(session: Session, found: Collection[Found], doing: str, *, shown: bool) -> Iterable[Found]:
     """The entries, with a bar that shows how many have been taken."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    output = session.output
-    with Progress(*columns, console=output.console, transient=True, disable=not (shown and output.animated)) as bar:
+    with session.output.progress(*columns, shown=shown) as bar:
         yield from bar.track(found, total=len(found), description=doing)
 
 

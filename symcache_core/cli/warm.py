@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBar
 
 from ..errors import ConfigurationError, SymcacheError
 from ..registry import Registry
@@ -114,7 +113,7 @@ def _progress(output: Output, warming: Warming, total: int) -> Iterator[Callable
         TextColumn("{task.fields[counts]}", markup=False),
         TimeRemainingColumn(),
     )
-    with ProgressBar(*columns, console=output.console, transient=True, disable=not output.animated) as bar:
+    with output.progress(*columns) as bar:
         task = bar.add_task("", total=total, counts="")
 
         def show() -> None:

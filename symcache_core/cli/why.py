@@ -52,6 +52,8 @@ def _lines(about: Explanation, now: float) -> Iterator[tuple[str, object]]:
 
 
 def _change(change: VerdictChange, now: float) -> str:
+    if change.contract is not None:
+        return f"contract {change.former_contract} to {change.contract}, {_moment(change.at, now)}"
     return f"to {_valid(change.is_valid)}{_code(change.code)}, {_moment(change.at, now)}"
 
 

@@ -1,18 +1,20 @@
-"""Fetches the bars of several segments at a time: tries again where that helps, and saves each as it comes."""
+"""Fetches the bars of several segments at a time: tries again where that helps, and saves each in its turn."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import pandas as pd
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from ..concurrency.tasks import call
-from ..errors import ProviderError, may_pass
-from .bars.frames import conform, labels
-from .plan.gaps import Segment
+from ..errors import ProviderError, ProviderNoDataError, may_pass
+from .bars.answer import Answer
+from .bars.comparing import Comparison
+from .plan.segments import Segment
 
 LONGEST_PAUSE = 30.0
 """Seconds; a provider that asks for more time is not waited for."""
@@ -26,81 +28,145 @@ SEGMENTS_AT_ONCE = 4
 _BACK_OFF = wait_random_exponential(multiplier=0.5, max=10)
 
 Fetch = Callable[[datetime, datetime], Awaitable[pd.DataFrame]]
-Save = Callable[[pd.DataFrame, pd.DatetimeIndex], None]
+Read = Callable[[Segment, pd.DataFrame | ProviderNoDataError], Answer]
+Save = Callable[[Answer], Comparison]
 OnStep = Callable[[int, int, str], object]
 Sleep = Callable[[float], Awaitable[None]]
 
 
+class ContradictedError(Exception):
+    """An answer does not agree with what is stored; it is not saved.
+
+    Args:
+        answer: The answer.
+        comparison: What it says.
+    """
+
+    def __init__(self, answer: Answer, comparison: Comparison) -> None:
+        super().__init__(comparison.agreement)
+        self.answer = answer
+        self.comparison = comparison
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the requests of one load have come to.
+
+    Args:
+        requests: How many there were.
+        fetched: How many bars they brought that were not there.
+        revised: How many bars were there, and are others now.
+    """
+
+    requests: int = 0
+    fetched: int = 0
+    revised: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Fetcher:
     """The requests of one load.
 
     Args:
-        timeframe: The name of the bars' length.
         fetch: Asks the provider for the bars between two moments (UTC), both included.
-        save: Keeps bars, and the stamps of those that the provider does not have; called in a thread.
+        read: Makes of its answer to a segment, or of a failure that may have meant that there is nothing, what is to
+            be saved; called in a thread.
+        save: Keeps that, if it agrees with what is stored; called in a thread.
         on_step: Takes note of each step, of how many, and what it was.
         sleep: Waits for so many seconds before another attempt.
+        tally: Counts.
     """
 
-    def __init__(self, timeframe: str, fetch: Fetch, save: Save, on_step: OnStep, sleep: Sleep) -> None:
-        self._timeframe = timeframe
-        self._fetch = fetch
-        self._save = save
-        self._on_step = on_step
-        self._sleep = sleep
-        self.fetched = 0
-        self.requests = 0
+    fetch: Fetch
+    read: Read
+    save: Save
+    on_step: OnStep
+    sleep: Sleep
+    tally: Tally = field(default_factory=Tally)
 
     async def run(self, requests: Sequence[Segment]) -> None:
         """Fetch and save all of them; one that fails loses none of the others.
 
-        Once the provider is out of reach, no further ones are begun.
+        They are saved in their order, so that each can be compared with its neighbour; and before the first one, if it
+        is a seam, no other is begun. Once the provider is out of reach, no further ones are begun.
 
         Raises:
+            ContradictedError: An answer does not agree with what is stored; those before it are saved.
             ProviderError: One of them failed; the first one's error.
         """
-        # The workers share one iterator, so that the most urgent segment is always begun next, whoever is free.
-        todo, errors = iter(requests), list[Exception]()
-        done = iter(range(1, len(requests) + 1))
+        seam = 1 if requests and requests[0].is_seam else 0
+        count = len(requests)
+        for some, done in ((requests[:seam], 0), (requests[seam:], seam)):
+            await _Run(self, some, done, count).run()
 
-        async def work() -> None:
-            for segment in todo:
-                try:
-                    given, bars = await self._try(segment)
-                    await asyncio.to_thread(self._save, bars, segment.stamps.difference(given))
-                    self.fetched += len(bars)
-                    what = f"{len(bars)} bars from {segment.start:%F} to {segment.end:%F}"
-                    self._on_step(next(done), len(requests), what)
-                except Exception as error:  # noqa: BLE001  # the first one goes out below
-                    errors.append(error)
-                if not all(map(_is_of_one_segment, errors)):
-                    return
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(SEGMENTS_AT_ONCE, len(requests))):
-                group.create_task(work())
-        if errors:
-            raise errors[0]
-
-    async def _try(self, segment: Segment) -> tuple[pd.DatetimeIndex, pd.DataFrame]:
-        """The stamps of what the provider gave for a segment, and those of the bars that are sound."""
+    async def attempt(self, segment: Segment) -> pd.DataFrame | ProviderNoDataError:
+        """What the provider says to one segment, be it that it failed in a way that may have meant "nothing"."""
         retrying = AsyncRetrying(
             retry=retry_if_exception(_is_worth_another_attempt),
             stop=stop_after_attempt(ATTEMPTS),
             wait=_wait,
-            sleep=self._sleep,
+            sleep=self.sleep,
             reraise=True,
         )
-        async for attempt in retrying:
-            with attempt:
-                self.requests += 1
-                asked = await call(self._fetch(segment.start, segment.end))
-                if asked.cancelled():
-                    raise ProviderError("the provider cancelled its own call")
-                answer = asked.result()
-        # A provider may give more than was asked for, such as the unfinished bar of today.
-        first, last = segment.stamps[[0, -1]]
-        return labels(answer, self._timeframe), conform(answer, self._timeframe).loc[first:last]
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    self.tally.requests += 1
+                    asked = await call(self.fetch(segment.start, segment.end))
+                    if asked.cancelled():
+                        raise ProviderError("the provider cancelled its own call")
+                    answer = asked.result()
+        except ProviderNoDataError as error:
+            return error
+        return answer
+
+
+class _Run:
+    """Some requests that are under way together."""
+
+    def __init__(self, fetcher: Fetcher, requests: Sequence[Segment], done: int, of: int) -> None:
+        self._fetcher = fetcher
+        self._requests = requests
+        self._done, self._of = done, of
+        self._errors = list[Exception]()
+        # Each waits for the one before it; all share one iterator, so that the most urgent is always begun next.
+        self._turns = [asyncio.Event() for _ in requests]
+        self._todo = iter(enumerate(requests))
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(SEGMENTS_AT_ONCE, len(self._requests))):
+                group.create_task(self._work())
+        contradictions = (error for error in self._errors if isinstance(error, ContradictedError))
+        if error := next(contradictions, None) or next(iter(self._errors), None):
+            raise error
+
+    async def _work(self) -> None:
+        for number, segment in self._todo:
+            try:
+                answer = await self._fetcher.attempt(segment)
+                if number:
+                    await self._turns[number - 1].wait()
+                if not any(isinstance(error, ContradictedError) for error in self._errors):
+                    await self._save(segment, answer)
+            except Exception as error:  # noqa: BLE001  # the first one goes out at the end
+                self._errors.append(error)
+            finally:
+                self._turns[number].set()
+            if not all(map(_is_of_one_segment, self._errors)):
+                return
+
+    async def _save(self, segment: Segment, answer: pd.DataFrame | ProviderNoDataError) -> None:
+        fetcher = self._fetcher
+        read = await asyncio.to_thread(fetcher.read, segment, answer)
+        comparison = await asyncio.to_thread(fetcher.save, read)
+        if not comparison.agreement.holds:
+            raise ContradictedError(read, comparison)
+        brought = int(read.rows.has_bar.sum()) - comparison.compared
+        fetcher.tally.fetched += brought
+        fetcher.tally.revised += comparison.differing
+        self._done += 1
+        fetcher.on_step(self._done, self._of, f"{brought} bars from {segment.start:%F} to {segment.end:%F}")
 
 
 def _is_of_one_segment(error: Exception) -> bool:

@@ -13,18 +13,20 @@ from typing import Any, Self
 
 import pandas as pd
 
-from ..errors import ClosedError
+from ..errors import ClosedError, ConfigurationError
 from ..factory import open_symbol_cache
 from ..models import Lookup
 from ..protocols import CanClose, Clock, ExternalDataProvider, HasAsOf, SymbolCache
 from ..providers import IbDataAdapter
-from ..settings import SymcacheSettings
+from ..settings import PROVIDER_NAME, SymcacheSettings
+from ..symbols import Instrument
+from .bars.listing import KeptSeries, drop_series, kept_series
 from .bars.store import BarStore
 from .cancellation import Cancellable
 from .loop_thread import LoopThread
 from .many import SYMBOLS_AT_ONCE, Loaded, LoadedMany, load_each, load_many
 from .orchestrator import DataLoadingOrchestrator
-from .plan.ranges import DateLike, Mode
+from .plan.ranges import DateLike, Mode, Session
 from .report import ProgressCallback
 from .signatures import takes_arguments_of
 
@@ -38,8 +40,12 @@ class DataManager:
     Args:
         settings: What to open; read from the configuration when left out.
         symbol_cache: To use in place of the one that the settings name.
-        external_provider: To use in place of the one that the settings name.
+        external_provider: To use in place of the one that the settings name. What it says is kept under its name: its
+            attribute ``provider``, or the setting of that name.
         clock: Tells the time in seconds since the epoch.
+
+    Raises:
+        ConfigurationError: The external provider does not say its name, or another one than the settings.
     """
 
     def __init__(
@@ -50,7 +56,7 @@ class DataManager:
         external_provider: ExternalDataProvider | None = None,
         clock: Clock = time.time,
     ) -> None:
-        self._settings = SymcacheSettings() if settings is None else settings
+        self._settings = _named(SymcacheSettings() if settings is None else settings, external_provider)
         self._clock = clock
         self._symbol_cache = symbol_cache
         self._external_provider = external_provider
@@ -68,7 +74,7 @@ class DataManager:
 
         Args:
             symbol: As people write it.
-            timeframe: The length of a bar: 1m, 5m, 15m, 30m, 1h, 2h, 4h, 1d or 1w.
+            timeframe: The length of a bar: 1m, 5m, 15m, 30m, 1h, 2h, 3h, 4h, 1d, 1w or 1M.
             start_date: Where to start, in place of what the mode says.
             end_date: Where to end, included, in place of what the mode says.
             mode: ``tail`` looks for bars after the local ones, ``backfill`` before them, ``full`` everywhere, ``local``
@@ -76,6 +82,9 @@ class DataManager:
             cancellation_token: Anything with ``cancelled()``; ends the load within 100 ms.
             progress: Is called when the bars at hand are known, and after each request for others, on
                 the manager's thread.
+            session: ``regular`` or ``extended`` hours; those that the provider usually gives when left out.
+            refresh: Whether bars at hand are asked for again and compared, too.
+            series: The id of a series, as a report has it, in place of a symbol; nobody is asked for anything.
 
         Raises:
             ClosedError: The manager is closed.
@@ -100,6 +109,8 @@ class DataManager:
         concurrency: int = SYMBOLS_AT_ONCE,
         cancellation_token: Cancellable | None = None,
         progress: ProgressCallback | None = None,
+        session: Session | None = None,
+        refresh: bool = False,
     ) -> LoadedMany:
         """Load many symbols, several at a time, with one report at the end; one that fails hurts no other.
 
@@ -112,13 +123,17 @@ class DataManager:
             concurrency: How many are loaded at the same time.
             cancellation_token: Ends all of it.
             progress: Is told of each step of each symbol.
+            session: Of all of them.
+            refresh: Whether bars at hand are asked for again and compared, too.
 
         Raises:
             ConfigurationError: The timeframe, the mode or a date is not usable.
             LoadCancelledError: The token was cancelled; what was fetched by then is saved.
             ClosedError: The manager is closed.
         """
-        load = self._loads(timeframe, start_date, end_date, mode, cancellation_token, progress)
+        load = self._loads(
+            timeframe, start_date, end_date, mode, cancellation_token, progress, session=session, refresh=refresh
+        )
         return self._loop.run(load_many(list(symbols), load, concurrency))
 
     @takes_arguments_of(load_many)
@@ -156,6 +171,34 @@ class DataManager:
         """Look a symbol up like :meth:`validate`, awaitable on any event loop."""
         self._check_open()
         return await self._loop.arun(self._look_up(symbol, timeframes))
+
+    def series(self, symbol: str | None = None) -> list[KeptSeries]:
+        """What is kept of bars, series by series, with the generations that were replaced; nobody is asked.
+
+        Args:
+            symbol: Only the series that have borne this one.
+
+        Raises:
+            InvalidSymbolError: The text cannot be a symbol.
+            BackendUnavailableError: The files cannot be read.
+        """
+        self._check_open()
+        name = None if symbol is None else str(Instrument.parse(symbol))
+        return list(kept_series(self._bar_store, name))
+
+    def drop_series(self, series: str, *, dry_run: bool = False) -> list[KeptSeries]:
+        """Remove what is kept of a series; gives what that was, which is nothing if it is not known.
+
+        Args:
+            series: Its id, as a report has it. With the number of a generation, that alone is removed.
+            dry_run: Only tell what would be removed.
+
+        Raises:
+            ConfigurationError: It is another provider's.
+            BackendUnavailableError: It cannot be removed, or is being loaded at this moment.
+        """
+        self._check_open()
+        return drop_series(self._bar_store, series, dry_run=dry_run)
 
     def clear_symbol_cache(self, symbol: str | None = None) -> int:
         """Forget one symbol, or all of this provider; tells how many were known. Bars stay."""
@@ -217,7 +260,7 @@ class DataManager:
 
     async def _load(self, *args: Any, **options: Any) -> pd.DataFrame:
         cache, provider = await self._parts()
-        orchestrator = DataLoadingOrchestrator(cache, provider, self._bar_store, self._now)
+        orchestrator = DataLoadingOrchestrator(cache, provider, self._bar_store, self._now, clock=self._clock)
         return await orchestrator.load_with_fallback(*args, **options)
 
     async def _look_up(self, symbol: str, timeframes: Sequence[str]) -> Lookup:
@@ -239,3 +282,29 @@ class DataManager:
             for part in sorted(self._opened, key=lambda part: part is self._symbol_cache):
                 if isinstance(part, CanClose):
                     parts.push_async_callback(part.aclose)
+
+
+def _named(settings: SymcacheSettings, provider: ExternalDataProvider | None) -> SymcacheSettings:
+    """The settings, with the name of a provider that was handed in: what it says never passes for another's."""
+    if provider is None:
+        return settings
+    name = getattr(provider, "provider", None)
+    chosen = settings.provider if "provider" in settings.model_fields_set else None
+    if name is None and chosen is None:
+        raise ConfigurationError(
+            f"external_provider {type(provider).__name__} does not say whose answers it gives: give it an attribute "
+            "`provider` with a name, or set it as SymcacheSettings(provider=...)"
+        )
+    if name is not None and chosen is not None and name != chosen:
+        raise ConfigurationError(
+            f"external_provider {type(provider).__name__} says that its answers are those of {name!r}, and the setting "
+            f"'provider' is {chosen!r}: leave one of them out"
+        )
+    if name is None:
+        return settings
+    if not (isinstance(name, str) and PROVIDER_NAME.fullmatch(name)):
+        raise ConfigurationError(
+            f"external_provider {type(provider).__name__}: its attribute `provider` is {name!r}; a name has small "
+            "letters, digits, - and _"
+        )
+    return settings.model_copy(update={"provider": name})

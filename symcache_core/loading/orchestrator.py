@@ -1,36 +1,41 @@
-"""The steps of a load: look the symbol up, see which bars are missing, fetch those, give back all."""
+"""The steps of a load: look the symbol up, find its series, fetch what that lacks, give back all."""
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
 import pandas as pd
 
-from ..errors import ProviderError, SymbolNotFoundError
-from ..models import REPLAY, Lookup, ValidationResult
-from ..protocols import ExternalDataProvider, SymbolCache
+from ..errors import ConfigurationError, ProviderError, SymbolNotFoundError
+from ..models import Lookup, ProviderAnswer, ValidationResult
+from ..protocols import Clock, ExternalDataProvider, SymbolCache
 from ..symbols import Instrument
-from .bars.files import Claim
+from .answers import OtherContractError
+from .bars.answer import Answer
+from .bars.ids import escaped
 from .bars.store import BarStore, LocalBars
 from .cancellation import Cancellable, run_cancellable
-from .fetching import Fetcher, OnStep, Sleep
-from .plan.planning import Plan, Request, plan, request_for
-from .plan.ranges import DateLike, DateRange, Mode
+from .fetching import Fetch, OnStep, Sleep
+from .filling import UNCOMPARED, Filler, UnclearPricesError
+from .finding import Finder
+from .plan.planning import Plan, Request, request_for
+from .plan.ranges import DateLike, Mode, Session
 from .report import LoadReport, Progress, ProgressCallback
+from .reporting import report_of_load, report_of_series
+from .signatures import takes_keyword
+from .target import Target
 
 log = logging.getLogger("symcache")
 
-FIRST_WAIT = 0.05
-"""Seconds after which bars that someone else is fetching are looked for again; longer each time, ..."""
-
-LONGEST_WAIT = 1.0
-"""... up to this."""
+IDENTITIES = 3
+"""How many series one load looks at, while the provider says that its bars are another one's."""
 
 
 class DataLoadingOrchestrator:
@@ -40,8 +45,9 @@ class DataLoadingOrchestrator:
         symbol_cache: Answers whether a symbol is valid and since when it has data.
         external_provider: Is asked for what neither the cache nor the store has.
         bar_store: Where bars are kept.
-        now: The provider's present (UTC); bars that end later are not expected.
+        now: The provider's present (UTC), in any time zone; bars that end later are not expected.
         sleep: Waits for so many seconds before a request is tried again.
+        clock: Tells the time in seconds since the epoch, by which answers age and bars become final.
     """
 
     def __init__(
@@ -51,75 +57,93 @@ class DataLoadingOrchestrator:
         bar_store: BarStore,
         now: Callable[[], datetime],
         sleep: Sleep = asyncio.sleep,
+        clock: Clock = time.time,
     ) -> None:
         self._symbol_cache = symbol_cache
         self._external_provider = external_provider
         self._bar_store = bar_store
         self._now = now
         self._sleep = sleep
+        self._clock = clock
+        self._finder = Finder(bar_store, clock)
 
     async def load_with_fallback(
         self,
-        symbol: str,
+        symbol: str | None = None,
         timeframe: str = "1d",
         start_date: DateLike | None = None,
         end_date: DateLike | None = None,
         mode: Mode = "tail",
         cancellation_token: Cancellable | None = None,
         progress: ProgressCallback | None = None,
+        *,
+        session: Session | None = None,
+        refresh: bool = False,
+        series: str | None = None,
     ) -> pd.DataFrame:
         """Load the bars of a symbol, asking the provider only for those that are neither at hand nor known not to be.
 
         Args:
             symbol: As people write it.
-            timeframe: The length of a bar: 1m, 5m, 15m, 30m, 1h, 2h, 4h, 1d or 1w.
-            start_date: Where to start, in place of what the mode says; never before the first bar there is.
+            timeframe: The length of a bar: 1m, 5m, 15m, 30m, 1h, 2h, 3h, 4h, 1d, 1w or 1M.
+            start_date: Where to start, in place of what the mode says; a head timestamp that is later is doubted.
             end_date: Where to end, included, in place of what the mode says.
             mode: ``tail`` looks for bars after the local ones, ``backfill`` before them, ``full`` everywhere, ``local``
                 nowhere: then nobody is asked for anything.
             cancellation_token: Anything with ``cancelled()``; ends the load within 100 ms, and so does the
                 cancellation of the task that awaits it. What was fetched by then is saved.
             progress: Is called when the bars at hand are known, and after each request for others.
+            session: ``regular`` or ``extended`` hours; those that the provider usually gives when left out.
+            refresh: Whether bars at hand are asked for again and compared, too.
+            series: The id of a series, as a report has it, in place of a symbol; nobody is asked for anything.
 
         Returns:
-            All bars at hand, local and fetched, within the explicit dates: float64 columns open, high, low, close,
-            volume, and a rising UTC index. :meth:`LoadReport.of` reads its ``attrs``.
+            All bars at hand, local and fetched, within the explicit dates, all of one instrument and on one basis:
+            float64 columns open, high, low, close, volume, and a rising UTC index. :meth:`LoadReport.of` reads its
+            ``attrs``.
 
         Raises:
             SymbolNotFoundError: The provider says that there is no such instrument.
             InvalidSymbolError: The text cannot be a symbol.
-            ConfigurationError: The timeframe, the mode or a date is not usable.
+            ConfigurationError: The timeframe, the mode, the session, the series or a date is not usable.
             LoadCancelledError: The token was cancelled.
             ProviderError: Bars could not be had; those that could are saved.
             BackendError: Bars could not be read or saved.
         """
-        request = request_for(symbol, timeframe, start_date, end_date, mode)
+        if (symbol is None) == (series is None):
+            raise ConfigurationError("name a symbol, or with series= the series that is to be read")
+        if symbol is None:
+            assert series is not None, "one of them is named"
+            request = request_for("-", timeframe, start_date, end_date, "local", session)
+            return await asyncio.to_thread(self._read_series, series, request)
+        request = request_for(symbol, timeframe, start_date, end_date, mode, session, refresh=refresh)
         return await run_cancellable(
             self._load(symbol, request, _on_step(symbol, timeframe, progress)), cancellation_token
         )
+
+    def _read_series(self, series: str, request: Request) -> pd.DataFrame:
+        began = time.perf_counter()
+        local = self._finder.by_id(series, request)
+        report = report_of_series(series, request, local, self._bar_store.names)
+        return replace(report, seconds=time.perf_counter() - began).attached(local.bars)
 
     async def _load(self, spelling: str, request: Request, on_step: OnStep) -> pd.DataFrame:
         began = time.perf_counter()
         lookup = await self._look_up(spelling, request)
         verdict = await self._remembered(spelling) if lookup is None else lookup.result
-        local, todo = await asyncio.to_thread(self._look, request, verdict)
+        filler, local, todo = await asyncio.to_thread(self._begin, request, verdict, on_step)
+        at_hand = todo.outlook.at_hand
         if lookup is not None and todo.span is None:
             raise lookup.error or ProviderError(
                 f"{request.instrument}: the provider does not say when its {request.timeframe.name} bars begin; "
                 "give start_date"
             )
-        fetcher = self._fetcher(request, verdict, on_step)
-        if todo.requests:
-            local, todo = await self._fill(request, verdict, todo, fetcher, on_step)
-        if not fetcher.requests:
-            on_step(0, 0, f"{len(local.bars)} bars at hand")
-        report = replace(
-            self._report(request, lookup, todo, local),
-            fetched=fetcher.fetched,
-            requests=fetcher.requests,
-            seconds=time.perf_counter() - began,
-        )
-        return report.attached(local.bars)
+        if lookup is not None:
+            filler, local, todo = await self._fill(spelling, request, filler, local, todo)
+        if not filler.tally.requests:
+            on_step(0, 0, f"{int(local.rows.has_bar.sum())} bars at hand")
+        report = self._report(request, lookup, filler, local, todo)
+        return replace(report, local=at_hand, seconds=time.perf_counter() - began).attached(local.bars)
 
     async def _look_up(self, spelling: str, request: Request) -> Lookup | None:
         if request.mode == "local":
@@ -131,110 +155,152 @@ class DataLoadingOrchestrator:
         return lookup
 
     async def _remembered(self, spelling: str) -> ValidationResult | None:
-        """What the cache knows, for want of asking: the calendar, and where the bars begin."""
+        """What the cache knows, for want of asking: which series it is, by which calendar, and where the bars begin."""
         info = await asyncio.to_thread(self._symbol_cache.peek, spelling)
         return None if info is None else info.validation_result
 
-    def _look(self, request: Request, verdict: ValidationResult | None) -> tuple[LocalBars, Plan]:
-        asked = request.asked
-        local = self._bar_store.read(str(request.instrument), request.timeframe.name, asked.start, asked.end)
-        return local, plan(request, verdict, local, self._now())
-
     async def _fill(
-        self, request: Request, verdict: ValidationResult | None, todo: Plan, fetcher: Fetcher, on_step: OnStep
-    ) -> tuple[LocalBars, Plan]:
-        """Fetch what is missing; while someone else is fetching, wait for what that one brings."""
-        wait = FIRST_WAIT
-        # Each round looks at the files again, with the claim or without: what someone else has fetched meanwhile is
-        # there, and if that was enough nobody is asked. The claim is given back before waiting, or nobody could have
-        # it.
-        while True:
-            async with self._claimed(request) as is_mine:
-                local, todo = await asyncio.to_thread(self._look, request, verdict)
-                if is_mine and todo.requests:
-                    on_step(0, len(todo.requests), f"{len(local.bars)} bars at hand")
-                    await fetcher.run(todo.requests)
-                    local, _ = await asyncio.to_thread(self._look, request, verdict)
-                if is_mine or not todo.requests:
-                    return local, todo
-            on_step(0, len(todo.requests), "waiting for someone else who is fetching these bars")
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, LONGEST_WAIT)
+        self, spelling: str, request: Request, filler: Filler, local: LocalBars, todo: Plan
+    ) -> tuple[Filler, LocalBars, Plan]:
+        """Fill one series, or another one if the provider says that its bars are that one's."""
+        for _ in range(IDENTITIES):
+            try:
+                local, todo = await filler.fill(local, todo)
+            except OtherContractError as error:
+                verdict = await self._validated_anew(spelling, request, error.found)
+                begun = await asyncio.to_thread(self._begin, request, verdict, filler.on_step, filler)
+            except UnclearPricesError as error:
+                verdict = await self._validated_anew(spelling, request)
+                begun = await asyncio.to_thread(self._begin, request, verdict, filler.on_step, filler, error.answer)
+            except ProviderError as error:
+                raise await asyncio.to_thread(_with_what_is_at_hand, error, filler) from error
+            else:
+                return filler, local, todo
+            filler, local, todo = begun
+        raise ProviderError(f"{request.instrument}: the provider says each time that its bars are another contract's")
 
-    @asynccontextmanager
-    async def _claimed(self, request: Request) -> AsyncIterator[bool]:
+    async def _validated_anew(self, spelling: str, request: Request, found: str | None = None) -> ValidationResult:
+        """What the provider says now, kept in the cache; its old answer stays if it does not answer.
+
+        Args:
+            spelling: The symbol as the caller wrote it.
+            request: What is wanted.
+            found: The permanent id of the contract that its bars are of.
+        """
         symbol, timeframe = str(request.instrument), request.timeframe.name
-        trying = asyncio.ensure_future(asyncio.to_thread(self._bar_store.claim, symbol, timeframe))
-        try:
-            claim = await asyncio.shield(trying)
-        except asyncio.CancelledError:
-            trying.add_done_callback(_release)  # the thread goes on
-            raise
-        try:
-            yield claim is not None
-        finally:
-            if claim is not None:
-                claim.release()
+        answer = await self._external_provider.validate_and_get_metadata(symbol, [timeframe])
+        verdict = answer.result if isinstance(answer, ProviderAnswer) else answer
+        info = await asyncio.to_thread(self._symbol_cache.store, spelling, answer)
+        if not verdict.is_valid:
+            raise SymbolNotFoundError(
+                f"{symbol}: the bars were not those of the contract that it was, and now the provider says: "
+                f"{verdict.error_message or 'there is no such instrument'}",
+                suggested_symbol=verdict.suggested_symbol,
+            )
+        told = None if verdict.contract_info is None else verdict.contract_info.permanent_id
+        now = None if told is None else escaped(told)
+        if found is not None and now != found:
+            raise ProviderError(
+                f"{symbol}: the provider says that it is contract {now}, and gives bars of contract {found}; none of "
+                "them is stored"
+            )
+        return info.validation_result
 
-    def _fetcher(self, request: Request, verdict: ValidationResult | None, on_step: OnStep) -> Fetcher:
+    def _begin(
+        self,
+        request: Request,
+        verdict: ValidationResult | None,
+        on_step: OnStep,
+        before: Filler | None = None,
+        unclear: Answer | None = None,
+    ) -> tuple[Filler, LocalBars, Plan]:
+        """What fills the series that a symbol stands for now, and what that finds; blocks.
+
+        Args:
+            request: What is wanted.
+            verdict: What is known of the symbol.
+            on_step: Takes note of each step.
+            before: What has filled the series that it stood for a moment ago.
+            unclear: What has made somebody look again.
+        """
+        finder, target = self._finder, self._finder.find(request, verdict)
+        if unclear is not None and before is not None:
+            if target.bearer.identity != before.target.bearer.identity:
+                unclear = None
+            elif target.bearer.permanent_id is None and target.has_moved(target.read()):
+                target, unclear = finder.another(request, target), None
+        if request.mode != "local":
+            target.bearer = replace(target.bearer, since=finder.saw(request, target.bearer))
+        filler = Filler(
+            request=request,
+            target=target,
+            fetch=self._fetch(request, target),
+            now=self._present,
+            clock=self._clock,
+            on_step=on_step,
+            sleep=self._sleep,
+            put_aside=lambda: finder.put_aside(request, target),
+            bind=lambda: finder.bind(request, target),
+            unclear=unclear,
+        )
+        if before is not None:
+            filler.happened, filler.tally = before.happened, before.tally
+        filler.happened.extend(what for what in target.bearer.happened if what not in filler.happened)
+        return filler, *filler.look()
+
+    def _fetch(self, request: Request, target: Target) -> Fetch:
         symbol, timeframe = str(request.instrument), request.timeframe.name
-        contract = None if verdict is None else verdict.contract_info
-        asset_type = (contract.asset_type if contract is not None else "") or None
+        asset_type = (target.contract.asset_type if target.contract is not None else "") or None
+        fetch = self._external_provider.fetch_historical_data
+        if request.session is None:
+            return lambda start, end: fetch(symbol, timeframe, start, end, asset_type)
+        if not takes_keyword(fetch, "session"):
+            raise ConfigurationError(
+                f"session {request.session!r}: this provider cannot choose one (its fetch_historical_data takes no "
+                "session)"
+            )
+        hours: dict[str, Any] = {"session": request.session}  # which is no argument of every provider's
+        return lambda start, end: fetch(symbol, timeframe, start, end, asset_type, **hours)
 
-        async def fetch(start: datetime, end: datetime) -> pd.DataFrame:
-            return await self._external_provider.fetch_historical_data(symbol, timeframe, start, end, asset_type)
+    def _present(self) -> datetime:
+        now = self._now()
+        if not isinstance(now, datetime) or pd.isna(now):
+            raise ProviderError(f"the provider's as_of() gave {now!r}, which is no time")
+        return now.replace(tzinfo=UTC) if now.tzinfo is None else now.astimezone(UTC)
 
-        def save(bars: pd.DataFrame, absent: pd.DatetimeIndex) -> None:
-            self._bar_store.merge(symbol, timeframe, bars, empty=absent, asked=self._now())
-
-        return Fetcher(timeframe, fetch, save, on_step, self._sleep)
-
-    def _report(self, request: Request, lookup: Lookup | None, todo: Plan, local: LocalBars) -> LoadReport:
+    def _report(
+        self, request: Request, lookup: Lookup | None, filler: Filler, local: LocalBars, todo: Plan
+    ) -> LoadReport:
+        target = filler.target
+        series = self._finder.beneath_id(request, target) if target.beneath is not None else target.bearer.identity
         if todo.clamped_to is not None:
             first = todo.clamped_to.isoformat()
             log.info("%s %s has no data before %s", request.instrument, request.timeframe.name, first)
-        without_data, missing = _lacking(todo, local)
-        provider, span = self._bar_store.provider, todo.span or DateRange()
-        return LoadReport(
-            symbol=str(request.instrument),
-            timeframe=request.timeframe.name,
-            provider=provider,
-            replay=provider == REPLAY,
-            mode=request.mode,
-            outcome=None if lookup is None else str(lookup.outcome),
-            verdict_age=None if lookup is None else lookup.age,
-            lookup_error=None if lookup is None or lookup.error is None else str(lookup.error),
-            start=_iso(span.start),
-            end=_iso(span.end),
-            clamped_to=_iso(todo.clamped_to),
-            local=todo.at_hand,
-            without_data=without_data,
-            missing=missing,
+        report = report_of_load(request, lookup, target, local, todo, self._bar_store.provider)
+        return replace(
+            report,
+            series=f"{self._bar_store.provider}:{series}",
+            happened=[*filler.happened, *([UNCOMPARED] if local.state.is_uncompared else [])],
+            fetched=filler.tally.fetched,
+            requests=filler.tally.requests,
+            revised=filler.tally.revised,
         )
 
 
-def _lacking(todo: Plan, local: LocalBars) -> tuple[int, int]:
-    """How many of the expected bars the provider does not have, and how many it was not asked for."""
-    if todo.at_hand == len(todo.expected):
-        return 0, 0
-    present = todo.expected.isin(pd.DatetimeIndex(local.bars.index))
-    absent = todo.expected.isin(pd.DatetimeIndex(local.empty.index)) & ~present
-    return int(absent.sum()), int((~present & ~absent).sum())
+def _with_what_is_at_hand(error: ProviderError, filler: Filler) -> ProviderError:
+    """The same error, which says what there is all the same."""
+    count = int(filler.look()[0].rows.has_bar.sum())
+    if not count:
+        return error
+    said = copy.copy(error)
+    said.args = (f"{error}; {count} bars are at hand: load them with mode 'local'", *error.args[1:])
+    return said
 
 
 def _on_step(symbol: str, timeframe: str, progress: ProgressCallback | None) -> OnStep:
     if progress is None:
         return lambda _step, _of, _what: None
     return lambda step, of, what: progress(Progress(symbol, timeframe, step, of, what))
-
-
-def _release(trying: asyncio.Future[Claim | None]) -> None:
-    if not trying.cancelled() and trying.exception() is None and (claim := trying.result()) is not None:
-        claim.release()
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
 
 
 def _not_found(instrument: Instrument, lookup: Lookup) -> SymbolNotFoundError:

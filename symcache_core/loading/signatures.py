@@ -1,4 +1,4 @@
-"""Lets methods take the same arguments, written down once, for type checkers, completion and ``help()`` alike."""
+"""Signatures: lets methods take the same arguments, written down once, and tells what a function takes."""
 
 from __future__ import annotations
 
@@ -40,3 +40,9 @@ def takes_arguments_of(
         return cast("Callable[Concatenate[S, P], R]", shown)
 
     return decorate
+
+
+def takes_keyword(function: Callable[..., object], name: str) -> bool:
+    """Whether a function takes a keyword argument of a name."""
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import SecretStr
 
-from ..errors import ProviderError
+from ..errors import ProviderError, ProviderNoDataError
 from ..models import REPLAY, ProviderAnswer
 from ..settings import EMBEDDED, SymcacheSettings
 from .deadline import Deadline
 from .embedded import EmbeddedHost
 from .host_client import HostClient
 from .retrying import Sleep, ask_again
-from .wire import as_utc, read_answer, read_answers, read_bars
+from .wire import OlderHostFailure, as_utc, before_rounding, is_of_older_host, read_answer, read_answers, read_bars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +65,7 @@ class IbDataAdapter:
         self._sleep = sleep
         self._provider = provider
         self._takes_batches = True
+        self._rounds_down = False
         self._as_of = as_of or (datetime.combine(REPLAY_ENDS, time.max, UTC) if provider == REPLAY else None)
 
     @classmethod
@@ -76,6 +77,11 @@ class IbDataAdapter:
                 gateway=settings.provider, data_dir=settings.data_dir, as_of=REPLAY_ENDS, token=settings.host_token
             )
         return cls(host, provider=settings.provider, token=settings.host_token, timeout=settings.timeout)
+
+    @property
+    def provider(self) -> str:
+        """Whose answers these are."""
+        return self._provider
 
     def as_of(self) -> datetime:
         """The provider's present (UTC), known without asking it."""
@@ -114,7 +120,9 @@ class IbDataAdapter:
 
         async def ask() -> ProviderAnswer:
             content, url = await self._client.post("/data/validate", question, deadline, urgent=urgent)
-            return read_answer(content, symbol=symbol, provider=self._provider, url=url)
+            answer = read_answer(content, symbol=symbol, provider=self._provider, url=url)
+            self._rounds_down = is_of_older_host(answer)
+            return answer
 
         return await ask_again(ask, deadline, self._sleep)
 
@@ -154,29 +162,59 @@ class IbDataAdapter:
         return dict(zip(symbols, await asyncio.gather(*map(ask, symbols)), strict=True))
 
     async def fetch_historical_data(
-        self, symbol: str, timeframe: str, start: datetime, end: datetime, instrument_type: str | None = None
+        self,
+        symbol: str,
+        timeframe: str,
+        start: datetime,
+        end: datetime,
+        instrument_type: str | None = None,
+        *,
+        session: Literal["regular", "extended"] | None = None,
     ) -> pd.DataFrame:
         """Fetch the bars of one timeframe from ``start`` to ``end``, both included; a naive time is UTC.
 
-        They are asked for once: whoever loads many ranges knows better what to ask for again.
+        They are asked for once: whoever loads many ranges knows better what to ask for again. Only a host that turns
+        out to be an older one is asked once more, because it rounds a range down, which was not allowed for then.
+
+        Args:
+            symbol: Which instrument.
+            timeframe: The length of a bar.
+            start: When the first bar may begin.
+            end: When the last bar may begin.
+            instrument_type: Passed on; the symbol itself says it.
+            session: The hours that the bars are to be of; those usual for the instrument when left out.
 
         Returns:
             A frame with a UTC index named ``timestamp`` in rising order and float64 columns open, high, low, close,
-            volume; ``attrs["provider"]`` says whose bars they are.
+            volume. Its ``attrs`` say whose bars they are (``provider``), and, as far as the host does, of which
+            ``contract``, on which ``basis``, and that it is an ``older_host``, which hears of no session.
 
         Raises:
+            ProviderNoDataError: An older host says that there are none, or that it got none.
             ProviderError: The bars could not be had; the kind of error says why.
         """
         start, end = as_utc(start), as_utc(end)
-        question = {
-            "symbol": symbol,
-            "timeframe": timeframe,
-            "start": start.isoformat(),
-            "end": end.isoformat(),
-            "instrument_type": instrument_type,
-        }
-        content, url = await self._client.post("/data/historical", question, Deadline(self._timeout))
-        return read_bars(content, start=start, end=end, provider=self._provider, url=url)
+        question: dict[str, Any] = {"symbol": symbol, "timeframe": timeframe, "instrument_type": instrument_type}
+        if session is not None:
+            question["session"] = session
+        deadline = Deadline(self._timeout)
+        is_allowed_for = self._rounds_down
+        frame = await self._bars(question, start, end, deadline)
+        if frame.attrs.get("older_host") and not is_allowed_for:
+            frame = await self._bars(question, start, end, deadline)
+        return frame
+
+    async def _bars(self, question: dict[str, Any], start: datetime, end: datetime, deadline: Deadline) -> pd.DataFrame:
+        begin = before_rounding(start, end) if self._rounds_down else start
+        question = question | {"start": begin.isoformat(), "end": end.isoformat()}
+        content, url = await self._client.post("/data/historical", question, deadline)
+        try:
+            frame = read_bars(content, start=start, end=end, provider=self._provider, url=url)
+        except (OlderHostFailure, ProviderNoDataError):
+            self._rounds_down = True
+            raise
+        self._rounds_down = "older_host" in frame.attrs
+        return frame
 
     async def aclose(self) -> None:
         """Close the connections of the running loop, and end the host if it was started here."""

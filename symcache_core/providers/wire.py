@@ -1,26 +1,44 @@
 """Reads what a host service sends, from an older one too, into the values and errors of the core.
 
 An older host sends neither ``error_kind`` nor ``provenance``. Its negative may be a disguised failure, its null head
-timestamp may never have been asked for, and its gateway is Interactive Brokers.
+timestamp may never have been asked for, its gateway is Interactive Brokers, and it rounds down how far back bars are
+asked for.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Json, ValidationError
 
-from ..errors import ProviderError, ProviderPacingError, ProviderPermissionError, ProviderUnavailableError
-from ..models import ContractInfo, Provenance, ProviderAnswer, ValidationResult
+from ..errors import (
+    ProviderError,
+    ProviderNoDataError,
+    ProviderPacingError,
+    ProviderPermissionError,
+    ProviderUnavailableError,
+)
+from ..models import Basis, ContractInfo, FrozenJson, Provenance, ProviderAnswer, ValidationResult
 
 if TYPE_CHECKING:
     import pandas as pd
 
 OLDER_HOST_GATEWAY = "ib"
+
+_DAY = timedelta(days=1)
+_WEEK = timedelta(weeks=1)
+_YEAR = timedelta(days=365)
+_IN_DAYS = 6 * _DAY
+
+# In the host's own words or in the gateway's; what is said of a data farm or a permission is not about bars.
+_NO_DATA = re.compile(
+    r"\bno (?:historical (?:market )?)?data\b(?!\s+(?:farm|connection|permission|subscription))", re.IGNORECASE
+)
 
 
 class OlderHostFailure(ProviderUnavailableError):  # noqa: N818  # a kind of the error that it is caught as
@@ -42,6 +60,10 @@ class _Answer(BaseModel):
     retry_after: float | None = None
     suggested_symbol: str | None = None
     provenance: _Origin | None = None
+
+    @property
+    def is_older(self) -> bool:
+        return self.provenance is None and self.error_kind is None
 
     @property
     def gateway(self) -> str:
@@ -73,6 +95,8 @@ class _Bar(BaseModel):
 
 class _Bars(_Answer):
     data: Json[dict[datetime, _Bar]] | None = None
+    contract: FrozenJson | None = None
+    basis: Basis | None = None
 
 
 _A = TypeVar("_A", bound=_Answer)
@@ -160,7 +184,11 @@ def read_bars(content: bytes, *, start: datetime, end: datetime, provider: str, 
 
     Returns:
         A frame with a UTC index named ``timestamp`` in rising order and float64 columns open, high, low, close,
-        volume; ``attrs["provider"]`` says whose bars they are.
+        volume; its ``attrs`` say whose bars they are (``provider``), and, as far as the host does, of which
+        ``contract``, on which ``basis``, and that it is an ``older_host``.
+
+    Raises:
+        ProviderNoDataError: An older host says that there are none, or that it got none.
     """
     import pandas as pd  # here, so that a lookup of a symbol does without it
 
@@ -175,8 +203,37 @@ def read_bars(content: bytes, *, start: datetime, end: datetime, provider: str, 
         raise ProviderError(f"{url} sent a bar of no time: {error}") from None
     columns = {name: [getattr(bars[begin], name) for begin in inside] for name in _Bar.model_fields}
     frame = pd.DataFrame(columns, index=index, dtype="float64")
-    frame.attrs["provider"] = provider
+    frame.attrs |= {"provider": provider, **_about(answer)}
     return frame
+
+
+def is_of_older_host(answer: ProviderAnswer) -> bool:
+    """Whether an older host gave an answer: such a one does not say who it is."""
+    return answer.provenance.host is None
+
+
+def _about(answer: _Bars) -> dict[str, Any]:
+    about = {
+        "contract": answer.contract and dict(answer.contract),
+        "basis": answer.basis and answer.basis.model_dump(),
+        "older_host": answer.is_older,
+    }
+    return {name: value for name, value in about.items() if value}
+
+
+def before_rounding(start: datetime, end: datetime) -> datetime:
+    """From when to ask an older host for bars, so that none from ``start`` to ``end`` is lost (UTC).
+
+    Such a host counts back from the end: whole days up to seven, then whole weeks, then years of 365 days, each rounded
+    down; and what is less than a day it asks for in hours, which Interactive Brokers refuses.
+    """
+    span = end - start
+    if span > _YEAR:
+        span = -(-span // _YEAR) * _YEAR
+    try:
+        return end - span - (_DAY if span <= _IN_DAYS else _WEEK)
+    except OverflowError:
+        return start
 
 
 def as_utc(moment: datetime) -> datetime:
@@ -209,6 +266,8 @@ def _spelling(contract: ContractInfo | None, asked: str) -> str:
 
 def _failure(answer: _Answer, url: str) -> ProviderError:
     message = answer.error or getattr(answer, "error_message", None) or f"{url} failed and gave no reason"
+    if answer.is_older and isinstance(answer, _Bars) and _NO_DATA.search(message):
+        return ProviderNoDataError(message)
     kinds = {
         None: OlderHostFailure,
         "permanent": ProviderError,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ib_async import Contract, ContractDetails
 
@@ -15,6 +15,7 @@ from symcache_core import ContractInfo
 from symcache_core.errors import InvalidSymbolError
 from symcache_core.symbols import Instrument
 
+from ..wire import Basis, Session
 from .hours import day_of, trading_hours, zone_of
 
 SMART = "SMART"
@@ -119,6 +120,26 @@ def regular_hours_only(contract: Contract) -> bool:
     return contract.secType in (_SHARES, "IND")
 
 
+def basis(contract: Contract, session: Session | None) -> Basis:
+    """What a contract's bars are made of.
+
+    Trades are adjusted for splits, and not for dividends: https://interactivebrokers.github.io/tws-api/historical_bars.html
+
+    Args:
+        contract: Which one.
+        session: The hours that are asked for; those usual for its kind when left out.
+    """
+    show = what_to_show(contract)
+    is_adjusted = contract.secType == _SHARES and show == "TRADES"
+    usual: Session = "regular" if regular_hours_only(contract) else "extended"
+    return Basis(show=show, adjustment="split" if is_adjusted else "none", session=session or usual)
+
+
+def named(contract: Contract) -> dict[str, Any]:
+    """What there is of the fields that tell a contract from others."""
+    return {name: value for name in _CONTRACT_FIELDS if (value := getattr(contract, name))}
+
+
 def choose(found: Sequence[ContractDetails], instrument: Instrument) -> Listing | None:
     """The contract that a symbol means: of several, the primary listing.
 
@@ -163,7 +184,7 @@ def describe(listing: Listing, instrument: Instrument) -> ContractInfo:
         exchange=_market(contract),
         currency=contract.currency,
         description=details.longName,
-        contract={name: value for name in _CONTRACT_FIELDS if (value := getattr(contract, name))},
+        contract=named(contract),
         trading_hours=trading_hours(details.tradingHours, details.liquidHours, details.timeZoneId),
         last_trade_date=last_trade_date(listing),
         details={name: value for name, value in more.items() if value},

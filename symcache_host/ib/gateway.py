@@ -17,14 +17,17 @@ from symcache_core.errors import ProviderError, ProviderUnavailableError, Symbol
 from symcache_core.symbols import Instrument
 from symcache_core.timeframes import TIMEFRAMES, Timeframe
 
-from ..gateway import Bar, Caller
+from ..gateway import Bar, Bars, Caller
+from ..wire import Session
 from .connection import IbConnection
 from .contracts import (
     Listing,
+    basis,
     candidates,
     choose,
     describe,
     is_asked_as_written,
+    named,
     regular_hours_only,
     valid_until,
     what_to_show,
@@ -138,7 +141,15 @@ class IbGateway:
         answer = ProviderAnswer(positive, valid_until=valid_until(listing), one_head_timestamp=True)
         return self._with_provenance(answer, code)
 
-    async def bars(self, symbol: str, timeframe: str, start: datetime, end: datetime, caller: Caller) -> Sequence[Bar]:
+    async def bars(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: datetime,
+        end: datetime,
+        caller: Caller,
+        session: Session | None = None,
+    ) -> Bars:
         """The bars that begin from ``start`` to ``end`` (UTC): a day's with its midnight, a week's with its Monday.
 
         A month's begins with its first day.
@@ -155,13 +166,14 @@ class IbGateway:
                 f"{start:%Y-%m-%d} to {end:%Y-%m-%d} is too much at once: ask for bars of {timeframe} in pieces of "
                 f"{frame.longest.days} days"
             )
+        made_of = basis(listing.contract, session)
         bars: dict[datetime, Bar] = {}
         for span in requests:
-            for sent in await self._client.bars(listing.contract, frame, span, caller):
+            for sent in await self._client.bars(listing.contract, frame, span, made_of, caller):
                 bar = _bar(sent, frame)
                 if start <= bar.time <= end:
                     bars[bar.time] = bar
-        return [bars[begin] for begin in sorted(bars)]
+        return Bars([bars[begin] for begin in sorted(bars)], named(listing.contract), made_of)
 
     async def _find(self, instrument: Instrument, caller: Caller) -> Listing | None:
         """What a symbol is known as; ``None`` if two conclusive answers agree that it is not.

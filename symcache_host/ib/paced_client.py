@@ -12,6 +12,7 @@ from symcache_core.errors import ProviderTimeoutError, ProviderUnavailableError
 from symcache_core.timeframes import Timeframe
 
 from ..gateway import Caller
+from ..wire import Basis
 from .codes import Meaning, classify, error_of
 from .connection import IbConnection
 from .contracts import regular_hours_only, what_to_show
@@ -68,11 +69,13 @@ class PacedClient:
         with _core_errors():
             return await self._flights.do(request, caller, call)
 
-    async def bars(self, contract: Contract, timeframe: Timeframe, span: Span, caller: Caller) -> list[BarData]:
+    async def bars(
+        self, contract: Contract, timeframe: Timeframe, span: Span, basis: Basis, caller: Caller
+    ) -> list[BarData]:
         """The bars of a span."""
-        what, rth = what_to_show(contract), regular_hours_only(contract)
+        what, rth = basis.show, basis.session == "regular"
         size = bar_size(timeframe)
-        request = Request("bars", contract.conId, what, size, span)
+        request = Request("bars", contract.conId, what, size, (span, rth))
 
         async def call(caller: Caller) -> list[BarData]:
             async with self._slot(request, caller):

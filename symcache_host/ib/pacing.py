@@ -38,7 +38,7 @@ class Request(NamedTuple):
         contract: About which contract, in whatever form tells it from all others.
         what: The kind of data.
         bar_size: The length of the bars.
-        span: Which of them.
+        span: Which of them, and of which hours.
     """
 
     kind: Literal["details", "head", "bars"]

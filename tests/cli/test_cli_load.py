@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pandas as pd
 import pytest
+
+from symcache_core.cli.load_notes import happened, notes_on
+from symcache_core.loading import LoadReport
 
 # exchange_calendars still reads Series.values as pandas 3.0 gave them.
 pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning an ndarray:DeprecationWarning")
@@ -86,3 +90,83 @@ def test_without_a_host_what_is_at_hand_still_loads(host, invoke, monkeypatch, u
     done = invoke("load", "AAPL", "--start", "2013-02-01", "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["last"] == "2013-03-01"
+
+
+def test_a_series_is_read_by_its_id_asking_nobody(host, invoke, folder, monkeypatch, unused_url):
+    loaded = json.loads(invoke("load", "AAPL", "--start", "2013-02-01", "--json").stdout)
+    monkeypatch.setenv("SYMCACHE_HOST_SERVICE_URL", unused_url)
+    done = invoke("load", "--series", loaded["series"], "--end", "2013-02-05", "--out", "bars.csv", "--json")
+    assert done.exit_code == 0
+    bars = json.loads(done.stdout)
+    assert (bars["symbol"], bars["rows"], bars["last"], bars["requests"]) == ("AAPL", 3, "2013-02-05", 0)
+    assert (bars["series"], bars["since"]) == (loaded["series"], loaded["since"])
+    assert len(pd.read_csv(folder / "bars.csv")) == 3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("AAPL", "--series", "replay:AAPL@:USD"), ("--series", "replay:AAPL@:USD", "--refresh")],
+    ids=["neither", "both", "refresh"],
+)
+def test_a_load_is_of_symbols_or_of_a_series(host, invoke, arguments):
+    before = host.requests()
+    done = invoke("load", *arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "--series" in done.stderr
+    assert host.requests() == before
+
+
+def test_a_series_of_which_nothing_is_kept_is_wrong_usage(host, invoke):
+    done = invoke("load", "--series", "replay:NOSUCHSYM@:USD")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "nothing is kept of it" in done.stderr
+
+
+def test_zero_rows_have_a_reason_and_are_no_failure(host, invoke):
+    done = invoke("load", "AAPL", "--start", "2013-02-02", "--end", "2013-02-03")
+    assert done.exit_code == 0
+    assert done.stdout.split("\t")[:3] == ["AAPL", "1d", "0"]
+    assert "AAPL 1d: no bars: no 1d bars of AAPL are expected in these dates" in done.stderr
+
+
+def test_refresh_asks_for_what_is_at_hand_too(host, invoke):
+    arguments = ("load", "AAPL", "--start", "2013-02-01", "--end", "2013-02-05", "--json")
+    invoke(*arguments)
+    assert json.loads(invoke(*arguments).stdout)["requests"] == 0
+    assert json.loads(invoke(*arguments, "--refresh").stdout)["requests"] > 0
+
+
+def test_what_has_happened_to_a_series_is_said_in_sentences():
+    report = {
+        **asdict(LoadReport(symbol="META", timeframe="1d", provider="ib", replay=False, mode="tail")),
+        "series": "ib:107113386",
+        "since": "2022-06-09T00:00:00+00:00",
+        "happened": ["renamed", "reused", "renewed", "unstable", "uncompared", "bound"],
+        "others": ["ib:490489223"],
+        "renewing": True,
+        "bad": 7,
+        "bad_rows": [f"2022-06-{day:02}T00:00:00+00:00" for day in range(1, 8)],
+        "rows": 5,
+    }
+    said = list(notes_on(report))
+    assert all(line.startswith("META 1d: ") for line in said)
+    text = "\n".join(said)
+    assert "it has been seen under this one since 2022-06-09" in text
+    assert "symcache load --series ib:490489223 -t 1d reads it" in text
+    assert "symcache series META lists the old one" in text
+    for word in ("being asked for anew", "nothing was added", "no longer has", "turned out to be"):
+        assert word in text
+    assert "2022-06-05" in text
+    assert "2022-06-06" not in text
+    assert "and 2 more" in text
+    assert happened(report).startswith("renamed, reused, ")
+    assert happened(report).endswith("renewing, others: ib:490489223")
+    assert list(notes_on({**report, "happened": [], "others": [], "renewing": False, "bad": 0})) == []
+
+
+def test_when_the_provider_fails_the_error_says_how_many_bars_are_at_hand(host, invoke, monkeypatch, unused_url):
+    invoke("load", "AAPL", "--start", "2013-02-01", "--end", "2013-02-05")
+    monkeypatch.setenv("SYMCACHE_HOST_SERVICE_URL", unused_url)
+    done = invoke("load", "AAPL", "--start", "2013-02-01", "--end", "2013-02-15")
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert "3 bars are at hand: load them with mode 'local'" in done.stderr

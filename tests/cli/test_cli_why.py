@@ -7,7 +7,7 @@ import re
 import time
 
 from symcache_core import ProviderAnswer, SymcacheSettings, ValidationResult, open_symbol_cache
-from symcache_core.models import Provenance
+from symcache_core.models import ContractInfo, Provenance
 
 
 def test_why_tells_who_said_what_and_what_comes_next(host, invoke):
@@ -53,3 +53,16 @@ def test_why_shows_a_negative_its_code_and_what_it_overturned(invoke, folder, mo
     assert "said by\tib (code 200)\n" in done.stdout
     assert "changed\tto invalid (code 200), " in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_why_shows_that_a_symbol_became_another_contracts(invoke, folder, monkeypatch):
+    monkeypatch.setenv("SYMCACHE_PROVIDER", "ib")
+    now = [time.time() - 3 * 86400]
+    with open_symbol_cache(SymcacheSettings(data_dir=folder / "data"), clock=lambda: now[0]) as cache:
+        for number in (107113386, 999):
+            contract = ContractInfo(symbol="META", contract={"conId": number})
+            cache.store("META", ValidationResult(is_valid=True, symbol="META", contract_info=contract))
+    done = invoke("why", "META")
+    assert re.search(r"^changed\tcontract 107113386 to 999, .* UTC, 3d ago$", done.stdout, re.MULTILINE)
+    (change,) = json.loads(invoke("why", "META", "--json").stdout)["changes"]
+    assert (change["former_contract"], change["contract"]) == ("107113386", "999")

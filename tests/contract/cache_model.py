@@ -53,8 +53,9 @@ def learned(old, answer, asked, now):
         life = min(30 * DAY, (answer.valid_until or math.inf) - now)
         heads = answer.result.head_timestamps
         untold = dict.fromkeys(asked, (now, now + 5 * MINUTE))
-        told = {name: (now, now + (life if head else min(life, DAY))) for name, head in heads.items()}
         parts, known = (old.parts, old.heads) if old else ({}, {})
+        no_data = {name: DAY if was_told_before(old, name, now) else 10 * MINUTE for name in heads}
+        told = {name: (now, now + (life if head else min(life, no_data[name]))) for name, head in heads.items()}
         parts, heads = {**parts, **untold, **told}, {**known, **heads}
         return Entry(True, now, now + life, now + 0.9 * life, parts=parts, heads=heads)
     if old and (doubted := doubt(old, answer.confirmed, asked, now)):
@@ -63,6 +64,13 @@ def learned(old, answer, asked, now):
     repeats = old.repeats + 1 if is_repeated else 0
     life = min(HOUR * 2**repeats, DAY) if answer.confirmed else 5 * MINUTE
     return Entry(False, now, now + life, now + 0.9 * life, answer.confirmed, repeats)
+
+
+def was_told_before(old, timeframe, now):
+    """Whether it was said ten minutes ago or earlier that there is no data of a timeframe."""
+    if old is None or old.heads.get(timeframe, "never asked") is not None:
+        return False
+    return now - old.parts[timeframe][0] >= 10 * MINUTE
 
 
 def doubt(old, is_confirmed, asked, now):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from symcache_core import merging, policy
 from symcache_core.models import ContractInfo, Part, Provenance, ProviderAnswer, ValidationResult, VerdictChange
-from symcache_core.policy import Freshness, Policy
+from symcache_core.policy import Freshness, Policy, with_changes
 from symcache_core.symbols import Instrument
 
 
@@ -115,9 +115,46 @@ def test_an_entry_tells_who_gave_the_answer():
     assert entry(invalid(provenance=said_by)).provenance == said_by
 
 
+NO_DATA = {"1w": None}
+
+
+def lives(info):
+    return {name: part.ttl_seconds for name, part in info.parts.items()}
+
+
 def test_that_there_is_no_data_lives_no_longer_than_a_negative():
-    parts = entry(valid("1d", **{"1w": None})).parts
-    assert {name: part.ttl_seconds for name, part in parts.items()} == {"1d": 30 * DAY, "1w": EXACT.negative_ttl_max}
+    first = entry(valid("1d", **NO_DATA))
+    again = entry(valid("1d", **NO_DATA), now=NOW + 600, old=first)
+    assert lives(again) == {"1d": 30 * DAY, "1w": EXACT.negative_ttl_max}
+    hasty = replace(EXACT, negative_ttl_max=60.0)
+    assert lives(entry(valid(**NO_DATA), rules=hasty)) == {"1w": 60}
+    assert lives(entry(valid(**NO_DATA), now=NOW + 600, old=first, rules=hasty))["1w"] == 60
+
+
+def test_that_there_is_no_data_is_asked_about_again_in_ten_minutes():
+    first = entry(valid("1d", **NO_DATA))
+    assert lives(first) == {"1d": 30 * DAY, "1w": 600}
+    assert policy.missing(first, ("1d", "1w"), NOW + 599) == ()
+    assert policy.missing(first, ("1d", "1w"), NOW + 600) == ("1w",)
+    assert lives(entry(valid(**NO_DATA), now=NOW + 599, old=first))["1w"] == 600, "too soon to prove anything"
+    second = entry(valid(**NO_DATA), now=NOW + 600, old=first)
+    assert lives(entry(valid(**NO_DATA), now=NOW + 2 * DAY, old=second))["1w"] == EXACT.negative_ttl_max
+
+
+def test_what_was_never_said_is_no_first_time_that_there_was_no_data():
+    unanswered = entry(valid("1d"), asked=("1d", "1w"))
+    assert unanswered.parts["1w"].head_timestamp is None
+    had_some = entry(valid("1d", "1w"))
+    for old in (None, unanswered, had_some, entry(valid("1d")), entry(invalid())):
+        assert lives(entry(valid(**NO_DATA), now=NOW + DAY, old=old))["1w"] == 600
+
+
+def test_that_no_timeframe_has_data_is_asked_about_again_too():
+    nothing = replace(valid(**NO_DATA), one_head_timestamp=True)
+    first = entry(nothing)
+    assert lives(first) == {"1w": 600, "*": 600}
+    again = entry(nothing, now=NOW + 600, old=first)
+    assert lives(again) == {"1w": EXACT.negative_ttl_max, "*": EXACT.negative_ttl_max}
 
 
 def test_a_timeframe_that_is_not_answered_any_more_keeps_its_head_timestamp_for_minutes():
@@ -220,6 +257,43 @@ def test_a_change_that_the_newer_one_knows_of_is_not_remembered_twice():
     late = entry(valid("1d"), now=NOW + 60, old=stored)
     assert len(late.changes) == 1
     assert reconciled(stored, late).changes == late.changes
+
+
+def of_contract(number, name="conId"):
+    return valid("1d", contract=ContractInfo(symbol="META", contract={name: number}))
+
+
+def test_that_a_symbol_became_another_contracts_is_remembered():
+    fund = entry(of_contract(490489223))
+    company = entry(of_contract(107113386), now=NOW + 40 * DAY, old=fund)
+    change = VerdictChange(at=NOW + 40 * DAY, is_valid=True, contract="107113386", former_contract="490489223")
+    assert company.changes == (change,)
+    assert entry(of_contract(107113386), now=NOW + 41 * DAY, old=company).changes == (change,)
+    assert entry(of_contract("A-2", "id"), old=entry(of_contract("A-1", "id"))).changes[0].contract == "A-2"
+
+
+def test_a_contract_that_is_not_told_is_no_other_one():
+    told, untold = of_contract(490489223), valid("1d", contract=ContractInfo(symbol="META"))
+    for first, then in ((told, untold), (untold, told), (told, valid("1d")), (told, of_contract("490489223"))):
+        assert entry(then, now=NOW + DAY, old=entry(first)).changes == ()
+    contracts = [of_contract(number).result.contract_info for number in (1, 2)]
+    negatives = [ProviderAnswer(with_changes(invalid().result, contract_info=contract)) for contract in contracts]
+    assert entry(negatives[1], now=NOW + DAY, old=entry(negatives[0])).changes == ()
+
+
+def test_only_the_last_five_contracts_are_remembered():
+    info = entry(of_contract(1))
+    for number in range(2, 9):
+        info = entry(of_contract(number), now=NOW + number * DAY, old=info)
+    assert [change.former_contract for change in info.changes] == ["3", "4", "5", "6", "7"]
+
+
+def test_where_two_meet_that_are_of_different_contracts_it_is_remembered_once():
+    stored, late = entry(of_contract(1)), entry(of_contract(2), now=NOW + 60)
+    met = reconciled(stored, late)
+    assert [(change.former_contract, change.contract) for change in met.changes] == [("1", "2")]
+    made = entry(of_contract(2), now=NOW + 60, old=stored)
+    assert reconciled(stored, made).changes == made.changes == met.changes
 
 
 def test_what_is_known_of_a_negative_does_not_pass_to_the_valid_verdict_after_it():

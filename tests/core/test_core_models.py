@@ -14,6 +14,7 @@ from symcache_core.models import (
     FrozenDict,
     Part,
     ValidationResult,
+    VerdictChange,
     freeze,
 )
 
@@ -103,3 +104,26 @@ def test_counters_add_up_and_know_their_hit_ratio():
     total = Counters(hits=1, misses=1) + Counters(hits=1, coalesced=1)
     assert (total.hits, total.misses, total.coalesced, total.hit_ratio) == (2, 1, 1, 0.5)
     assert Counters().hit_ratio is None
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"conId": 265598}, "265598"),
+        ({"conId": " 265598 ", "id": "other"}, "265598"),
+        ({"conId": 0, "id": "A-1"}, "A-1"),
+        ({"conId": "0"}, None),
+        ({"conId": True}, None),
+        ({"conId": None, "id": " "}, None),
+        ({"conId": [265598]}, None),
+        ({}, None),
+    ],
+)
+def test_a_contract_tells_its_permanent_id_if_its_provider_did(told, expected):
+    assert ContractInfo(contract=told).permanent_id == expected
+
+
+def test_a_change_of_a_verdict_that_was_stored_without_contracts_is_read():
+    old = VerdictChange.model_validate_json('{"at": 1.0, "is_valid": true, "code": "200"}')
+    assert old == VerdictChange(at=1.0, is_valid=True, code="200")
+    assert (old.contract, old.former_contract) == (None, None)

@@ -75,9 +75,9 @@ class Witness(ReplayGateway):
                 self.left.append(symbol)
         return await super().validate(symbol, timeframes, caller)
 
-    async def bars(self, symbol, timeframe, start, end, caller):
+    async def bars(self, symbol, timeframe, start, end, caller, session=None):
         self.callers.append(caller)
-        return await super().bars(symbol, timeframe, start, end, caller)
+        return await super().bars(symbol, timeframe, start, end, caller, session)
 
 
 def told(story, gateway, clock=time.time):

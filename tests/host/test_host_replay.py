@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from symcache_core.errors import SymbolNotFoundError
+from symcache_core.errors import ProviderError, SymbolNotFoundError
 from symcache_host.gateway import Caller
 from symcache_host.replay import ReplayGateway
 
@@ -24,7 +24,7 @@ def verdict(gateway, symbol, *timeframes):
 
 
 def bars(gateway, symbol, start=START, end=END):
-    return asyncio.run(gateway.bars(symbol, "1d", start, end, Caller()))
+    return asyncio.run(gateway.bars(symbol, "1d", start, end, Caller())).bars
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,19 @@ def test_nothing_exists_after_its_present():
 def test_bars_of_an_unlisted_symbol_are_an_error_and_not_an_empty_range(gateway):
     with pytest.raises(SymbolNotFoundError):
         bars(gateway, "FB")
+
+
+@pytest.mark.parametrize("session", [None, "regular"])
+def test_bars_are_named_as_listed_and_made_of_trades_as_they_were(gateway, session):
+    found = asyncio.run(gateway.bars("AAPL@SMART", "1d", START, END, Caller(), session))
+    assert found.contract == {"symbol": "AAPL", "exchange": "Nasdaq", "currency": "USD"}, "no id is made up"
+    assert found.basis.model_dump() == {"show": "TRADES", "adjustment": "none", "session": "regular"}
+
+
+def test_a_session_that_was_not_recorded_is_refused_for_good(gateway):
+    with pytest.raises(ProviderError, match="replay has no bars of the extended session") as refused:
+        asyncio.run(gateway.bars("AAPL", "1d", START, END, Caller(), "extended"))
+    assert not refused.value.passes
 
 
 def test_every_call_is_counted():

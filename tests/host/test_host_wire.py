@@ -112,11 +112,22 @@ def test_symbol_info_knows_no_path_with_a_slash(host, path):
 def test_bars_are_the_text_of_an_object_keyed_by_time(host):
     answer = post(host, "/data/historical", symbol="AAPL", timeframe="1d", start="2000-03-01", end="2000-03-02")
     bars = json.loads(answer.pop("data"))
+    assert answer.pop("contract") == {"symbol": "AAPL", "exchange": "Nasdaq", "currency": "USD"}
+    assert answer.pop("basis") == {"show": "TRADES", "adjustment": "none", "session": "regular"}
     assert answer == {"success": True, "rows": 2, "suggested_symbol": None, "provenance": ORIGIN, **NO_ERROR}
     assert bars == {
         "2000-03-01T00:00:00+00:00": dict(zip(DATA, (118.56, 132.06, 118.5, 130.31, 9616100.0), strict=True)),
         "2000-03-02T00:00:00+00:00": dict(zip(DATA, (127.0, 127.94, 120.69, 122.0, 2779100.0), strict=True)),
     }
+
+
+def test_a_session_may_be_asked_for_and_one_that_there_is_not_is_a_failure_for_good(host):
+    span = {"symbol": "AAPL", "timeframe": "1d", "start": "2000-03-01", "end": "2000-03-02"}
+    assert post(host, "/data/historical", **span, session="regular") == post(host, "/data/historical", **span)
+    refused = post(host, "/data/historical", **span, session="extended")
+    assert (refused["success"], refused["error_kind"], refused["basis"]) == (False, "permanent", None)
+    assert "extended" in refused["error"]
+    assert host.http.post("/data/historical", json={**span, "session": "night"}).status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -142,6 +153,8 @@ def test_bars_of_an_unknown_symbol_are_a_handled_failure(host):
         "success": False,
         "data": None,
         "rows": 0,
+        "contract": None,
+        "basis": None,
         "suggested_symbol": None,
         "provenance": ORIGIN,
         **NO_ERROR,

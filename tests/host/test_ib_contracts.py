@@ -11,6 +11,7 @@ from ib_async import Contract, ContractDetails
 from symcache_core.errors import InvalidSymbolError
 from symcache_core.symbols import Instrument
 from symcache_host.ib.contracts import (
+    basis,
     candidates,
     choose,
     describe,
@@ -20,6 +21,8 @@ from symcache_host.ib.contracts import (
     valid_until,
     what_to_show,
 )
+
+HOURS = ("regular", "extended")
 
 
 def shares(symbol, currency="USD", primary=""):
@@ -116,6 +119,14 @@ def test_a_type_that_cannot_be_asked_for_is_refused_with_those_that_can(symbol):
 def test_a_type_has_prices_and_hours_of_its_own(kind, what, regular):
     contract = Contract(secType=kind)
     assert (what_to_show(contract), regular_hours_only(contract)) == (what, regular)
+    assert (basis(contract, None).show, basis(contract, None).session == "regular") == (what, regular)
+    assert [basis(contract, session).session for session in HOURS] == [*HOURS]
+
+
+@pytest.mark.parametrize("kind", ["STK", "CASH", "FUT", "CRYPTO", "IND", "CMDTY", "CFD"])
+@pytest.mark.parametrize("session", [None, *HOURS])
+def test_only_trades_of_stocks_are_adjusted_for_splits(kind, session):
+    assert basis(Contract(secType=kind), session).adjustment == ("split" if kind == "STK" else "none")
 
 
 def test_of_several_listings_the_primary_one_is_taken_and_the_others_are_named():

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from contextlib import asynccontextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
 
 import pytest
@@ -42,6 +42,7 @@ from symcache_host.wire import LARGEST_BATCH, BatchCallOptions, HistoricalReques
 
 CALLER = Caller()
 TIMEOUT = 20.0
+HOUR = timedelta(hours=1)
 NIGHT = datetime(2013, 2, 28, 4, 50, tzinfo=UTC)  # 23:50 in New York
 
 
@@ -259,7 +260,7 @@ NOTICES = (2104, 2106, 2158)
 
 
 async def ask_for_bars(gateway):
-    return await gateway.bars("AAPL", "1d", on("2012-01-01"), on("2012-02-01"), CALLER)
+    return (await gateway.bars("AAPL", "1d", on("2012-01-01"), on("2012-02-01"), CALLER)).bars
 
 
 async def ask_for_head(gateway):
@@ -365,7 +366,7 @@ def test_bars_are_those_of_the_broker_however_many_requests_they_take():
     async def story(tws, gateway):
         begin, end = on("2009-01-01"), on("2012-12-31")
         recorded = await ReplayGateway(latency=0, as_of=NOW.date()).bars("AAPL", "1d", begin, end, CALLER)
-        assert await gateway.bars("AAPL", "1d", begin, end, CALLER) == recorded
+        assert (await gateway.bars("AAPL", "1d", begin, end, CALLER)).bars == recorded.bars
         counts = tws.counts()
         assert (counts["requests"]["bars"], counts["violations"]) == (5, {})
 
@@ -390,21 +391,56 @@ def test_bars_are_those_of_the_broker_however_many_requests_they_take():
     ],
 )
 def test_bars_begin_where_they_are_asked_for_and_nowhere_else(symbol, timeframe, start, end, count, first, last):
-    bars = told(lambda _tws, gateway: gateway.bars(symbol, timeframe, on(start), on(end), CALLER))
+    bars = told(lambda _tws, gateway: gateway.bars(symbol, timeframe, on(start), on(end), CALLER)).bars
     assert (len(bars), bars[0].time, bars[-1].time) == (count, on(first), on(last))
     assert all(bar.volume >= 0 for bar in bars)
 
 
 def test_a_months_bar_is_whole_however_little_of_the_month_is_asked_for():
     async def story(_tws, gateway):
-        (month,) = await gateway.bars("AAPL", "1M", on("2012-03-01"), on("2012-03-01"), CALLER)
-        days = await gateway.bars("AAPL", "1d", on("2012-03-01"), on("2012-03-31"), CALLER)
-        return month, days
+        (month,) = (await gateway.bars("AAPL", "1M", on("2012-03-01"), on("2012-03-01"), CALLER)).bars
+        return month, (await gateway.bars("AAPL", "1d", on("2012-03-01"), on("2012-03-31"), CALLER)).bars
 
     month, days = told(story)
     assert month.open == days[0].open
     assert month.close == days[-1].close
     assert month.volume == sum(day.volume for day in days)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "show", "adjustment", "usual"),
+    [
+        ("AAPL", "TRADES", "split", "regular"),
+        ("RY@TSE:CAD", "TRADES", "split", "regular"),
+        ("EURUSD", "MIDPOINT", "none", "extended"),
+        ("FUT:ESM3@CME", "TRADES", "none", "extended"),
+        ("CRYPTO:BTC", "AGGTRADES", "none", "extended"),
+    ],
+)
+def test_bars_say_of_which_contract_they_are_and_what_they_are_made_of(symbol, show, adjustment, usual):
+    async def story(_tws, gateway):
+        verdict = await gateway.validate(symbol, [], CALLER)
+        span = "1h", on("2012-06-04"), on("2012-06-06"), CALLER
+        found = {session: await gateway.bars(symbol, *span, session) for session in (None, "regular", "extended")}
+        return verdict.result.contract_info.contract, found
+
+    contract, found = told(story)
+    assert all(dict(each.contract) == dict(contract) for each in found.values())
+    for session, each in found.items():
+        assert each.basis.model_dump() == {"show": show, "adjustment": adjustment, "session": session or usual}
+    assert found[None] == found[usual]
+
+
+def test_the_hours_that_are_asked_for_are_those_that_are_given():
+    async def story(_tws, gateway):
+        day = "1h", on("2012-01-03"), on("2012-01-03T23:59:59"), CALLER
+        asked = await asyncio.gather(*(gateway.bars("AAPL", *day, each) for each in ("regular", "extended", None)))
+        return [each.bars for each in asked]
+
+    regular, extended, usual = told(story)
+    assert usual == regular
+    assert (regular[0].time, regular[-1].time) == (on("2012-01-03T14:30"), on("2012-01-03T20:30"))
+    assert (extended[0].time, extended[-1].time) == (on("2012-01-03T09:00"), on("2012-01-04T00:00") - HOUR)
 
 
 def test_bars_of_what_was_looked_up_before_cost_no_other_look():
@@ -425,7 +461,7 @@ def test_bars_of_an_unknown_symbol_are_an_error():
 def test_nothing_is_asked_about_the_future():
     async def story(tws, gateway):
         await gateway.validate("AAPL", [], CALLER)
-        assert await gateway.bars("AAPL", "1d", on("2020-01-01"), on("2020-02-01"), CALLER) == []
+        assert (await gateway.bars("AAPL", "1d", on("2020-01-01"), on("2020-02-01"), CALLER)).bars == []
         return tws.counts()["requests"]
 
     assert told(story) == {"details": 1}
@@ -762,6 +798,8 @@ def test_a_host_answers_for_interactive_brokers(start, tws):
     assert host.calls == {"requests": 2, "gateway": 1}
     bars = post(host, "/data/historical", symbol="AAPL", timeframe="1d", start="2012-01-03", end="2012-01-05")
     assert (bars["success"], bars["rows"]) == (True, 3)
+    assert (bars["contract"]["symbol"], bars["basis"]["session"]) == ("AAPL", "regular")
+    assert bars["contract"]["conId"] > 0
     health = host.http.get("/health/").json()
     assert (health["healthy"], health["connection_info"]["gateway"]) == (True, "ib")
     assert health["ib_status"].items() >= {"connected": True, "client_id": 1, "farms_down": {}, "waiting": 0}.items()

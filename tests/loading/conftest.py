@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from stored_bars import answer_of
 
 from symcache_core import ContractInfo, SymbolCache, SymcacheSettings, ValidationResult, open_symbol_cache
 from symcache_core.loading import DataLoadingOrchestrator
@@ -20,6 +21,8 @@ from symcache_core.loading.bars.store import BarStore
 NOW = datetime(2013, 3, 1, 23, 59, 59, tzinfo=UTC)
 
 Bars = dict[str, pd.DataFrame]
+
+LISTED = ContractInfo(asset_type="STK", exchange="NASDAQ")
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +64,7 @@ class Market:
             )
         heads = {timeframe: self._head(symbol, timeframe) for timeframe in timeframes}
         return ValidationResult(
-            is_valid=True, symbol=symbol, contract_info=self.contracts.get(symbol), head_timestamps=heads
+            is_valid=True, symbol=symbol, contract_info=self.contracts.get(symbol, LISTED), head_timestamps=heads
         )
 
     async def fetch_historical_data(
@@ -97,31 +100,37 @@ class Market:
 
 @dataclass
 class Loader:
-    """An orchestrator and its parts; ``load`` runs on an event loop of its own, and no pause takes any time."""
+    """An orchestrator and its parts; ``load`` runs on an event loop of its own, and no pause takes any time.
+
+    ``now`` is the provider's present, and ``clock`` the one by which answers age; the first one may stand still.
+    """
 
     market: Market
     store: BarStore
     symbol_cache: SymbolCache
     now: datetime = NOW
+    clock: float = NOW.timestamp()
     pauses: list[float] = field(default_factory=list)
 
-    async def aload(self, symbol: str, timeframe: str = "1d", **options: Any) -> pd.DataFrame:
+    async def aload(self, symbol: str | None, timeframe: str = "1d", **options: Any) -> pd.DataFrame:
         async def sleep(seconds: float) -> None:
             self.pauses.append(seconds)
 
-        orchestrator = DataLoadingOrchestrator(self.symbol_cache, self.market, self.store, lambda: self.now, sleep)
+        orchestrator = DataLoadingOrchestrator(
+            self.symbol_cache, self.market, self.store, lambda: self.now, sleep, lambda: self.clock
+        )
         return await orchestrator.load_with_fallback(symbol, timeframe, **options)
 
-    def load(self, symbol: str, timeframe: str = "1d", **options: Any) -> pd.DataFrame:
+    def load(self, symbol: str | None, timeframe: str = "1d", **options: Any) -> pd.DataFrame:
         return asyncio.run(self.aload(symbol, timeframe, **options))
 
     def keep(self, symbol: str, bars: pd.DataFrame, timeframe: str = "1d") -> None:
-        """Have bars at hand."""
-        self.store.merge(symbol, timeframe, bars, asked=self.now)
+        """Have final bars at hand."""
+        self.store.series(symbol, timeframe).save(answer_of(bars, self.now))
 
     def kept(self, symbol: str, timeframe: str = "1d") -> pd.DataFrame:
         """The bars at hand."""
-        return self.store.read(symbol, timeframe).bars
+        return self.store.series(symbol, timeframe).read().bars
 
 
 @pytest.fixture

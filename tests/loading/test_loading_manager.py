@@ -103,8 +103,8 @@ def test_a_token_ends_a_hanging_load(manager, market):
 
 
 def test_errors_come_out_as_they_are(manager):
-    with pytest.raises(ConfigurationError, match="'3h': use one of 1m, 5m"):
-        manager.load("AAPL", "3h")
+    with pytest.raises(ConfigurationError, match="'7h': use one of 1m, 5m"):
+        manager.load("AAPL", "7h")
 
 
 def test_making_one_touches_nothing(tmp_path, monkeypatch):
@@ -175,7 +175,7 @@ def test_many_symbols_load_with_one_report_and_one_that_fails_hurts_no_other(man
         loaded=2,
         from_local=1,
         asked=1,
-        requests=13,
+        requests=14,
         failed={"NOPE": "Symbol NOPE not found; did you mean 'META'?"},
     )
     again = asyncio.run(manager.aload_many(["AAPL", "IBM"], mode="full"))
@@ -241,6 +241,8 @@ def test_symbols_without_end_are_taken_as_they_are_needed(manager):
 @pytest.mark.parametrize("method", ["load", "aload", "load_many", "aload_many", "load_each"])
 def test_help_and_completion_know_every_argument(method):
     signature = inspect.signature(getattr(DataManager, method))
+    options = {"mode", "cancellation_token", "progress", "session", "refresh"}
+    options |= {"series"} if method.endswith("load") else set()
     names = [
         "self",
         "symbols" if method.endswith(("many", "each")) else "symbol",
@@ -249,7 +251,7 @@ def test_help_and_completion_know_every_argument(method):
         "end_date",
     ]
     assert list(signature.parameters)[:5] == names
-    assert set(signature.parameters) - {*names, "concurrency"} == {"mode", "cancellation_token", "progress"}
+    assert set(signature.parameters) - {*names, "concurrency"} == options
     assert signature.parameters["mode"].default == "tail"
     assert "timeframe" in pydoc.render_doc(getattr(DataManager, method))
 

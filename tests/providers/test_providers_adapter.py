@@ -29,6 +29,7 @@ from symcache_core.settings import SymcacheSettings
 
 START, END = datetime(2012, 12, 31, tzinfo=UTC), datetime(2013, 1, 3, tzinfo=UTC)
 REPLAYED = {"gateway": "replay", "host": "symcache 0.1.0"}
+IB = {"provenance": {"gateway": "ib", "host": "symcache 0.1.0"}}
 
 
 def replaying(url, **options):
@@ -65,17 +66,58 @@ def test_bars_are_a_frame_of_floats_on_a_rising_utc_index(replay_url, fetch):
     assert set(map(str, frame.dtypes)) == {"float64"}
     assert (frame.index.name, str(frame.index.dtype)) == ("timestamp", "datetime64[ns, UTC]")
     assert [stamp.date().isoformat() for stamp in frame.index] == ["2012-12-31", "2013-01-02", "2013-01-03"]
-    assert frame.attrs == {"provider": "replay"}
+    assert frame.attrs == {
+        "provider": "replay",
+        "contract": {"symbol": "AAPL", "exchange": "Nasdaq", "currency": "USD"},
+        "basis": {"show": "TRADES", "adjustment": "none", "session": "regular"},
+    }
+
+
+def test_a_session_is_passed_on_only_if_one_is_asked_for(serve_with):
+    asked = []
+
+    def answer(_path, question):
+        asked.append(question.get("session", "usual"))
+        basis = {"show": "TRADES", "adjustment": "split", "session": question.get("session", "regular")}
+        contract = {"conId": 265598, "comboLegs": [1, 2]}
+        return 200, json.dumps({"success": True, "data": "{}", "contract": contract, "basis": basis, **IB}).encode()
+
+    async def main():
+        adapter = IbDataAdapter(serve_with(answer))
+        wanted = "AAPL", "1d", START, END
+        frames = [
+            await adapter.fetch_historical_data(*wanted),
+            await adapter.fetch_historical_data(*wanted, session="regular"),
+            await adapter.fetch_historical_data(*wanted, session="extended"),
+        ]
+        await adapter.aclose()
+        return frames
+
+    frames = asyncio.run(main())
+    assert asked == ["usual", "regular", "extended"]
+    assert [frame.attrs["basis"]["session"] for frame in frames] == ["regular", "regular", "extended"]
+    assert json.loads(json.dumps(frames[0].attrs)) == {
+        "provider": "ib",
+        "contract": {"conId": 265598, "comboLegs": [1, 2]},
+        "basis": {"show": "TRADES", "adjustment": "split", "session": "regular"},
+    }
+
+
+@pytest.mark.parametrize("said", [{"basis": {"show": 1}}, {"basis": "TRADES"}, {"contract": 265598}])
+def test_what_is_no_basis_and_no_contract_is_an_error_that_names_the_url(serve, fetch, said):
+    url = serve({"success": True, "data": "{}", **said, **IB})
+    with pytest.raises(ProviderError, match=url):
+        fetch(IbDataAdapter(url), "AAPL", START, END)
 
 
 def test_no_bars_are_a_frame_of_the_same_shape(replay_url, fetch):
     some, none = fetch(replaying(replay_url), "AAPL", START, END), fetch(replaying(replay_url), "A", START, END)
     assert none.empty
-    assert (none.dtypes.equals(some.dtypes), none.index.dtype, none.index.name, none.attrs) == (
+    assert (none.dtypes.equals(some.dtypes), none.index.dtype, none.index.name, none.attrs["basis"]) == (
         True,
         some.index.dtype,
         some.index.name,
-        some.attrs,
+        some.attrs["basis"],
     )
 
 

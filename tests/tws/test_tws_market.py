@@ -117,6 +117,12 @@ def test_shorter_and_longer_bars_add_up_to_the_days():
     assert (max(bar.high for bar in hours), min(bar.low for bar in hours)) == (day.high, day.low)
     week = bars(APPLE, "20130301-23:59:59", "4 D", "1 week")[-1]
     assert (week.date, week.close) == (date(2013, 3, 1), 430.47)
+    thirds = bars(APPLE, "20130228-23:59:59", "1 D", "3 hours")
+    assert [bar.date.hour for bar in thirds] == [14, 17, 20]
+    days = [bar for bar in bars(APPLE, "20130228-23:59:59", "1 Y", "1 day") if bar.date >= date(2013, 2, 1)]
+    month = bars(APPLE, "20130228-23:59:59", "1 Y", "1 month")[-1]
+    assert (month.date, month.open, month.close) == (date(2013, 2, 28), days[0].open, days[-1].close)
+    assert month.high == max(bar.high for bar in days)
 
 
 @pytest.mark.parametrize(

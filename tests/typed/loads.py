@@ -32,8 +32,13 @@ async def what_loads_give(settings: SymcacheSettings, future: Future[None]) -> N
     with DataManager(settings, clock=lambda: 0.0) as manager:
         frame = manager.load("AAPL", "1d", start_date="2000-01-01", end_date=date(2013, 3, 1), mode="full")
         assert_type(frame, pd.DataFrame)
-        assert_type(LoadReport.of(frame).missing, int)
+        assert_type(LoadReport.of(frame).missing, int | None)
         assert_type(await manager.aload("AAPL", mode="local", progress=tell), pd.DataFrame)
+        assert_type(manager.load(series="ib:107113386", timeframe="1d"), pd.DataFrame)
+        assert_type(await manager.aload("AAPL", session="extended", refresh=True), pd.DataFrame)
+        assert_type(LoadReport.of(frame).happened, list[str])
+        assert_type(LoadReport.of(frame).basis, dict[str, Any] | None)
+        manager.load_many(["AAPL"], session="regular", refresh=True)
         many = manager.load_many(["AAPL"], "1h", mode="backfill", concurrency=2, cancellation_token=CancellationToken())
         assert_type(many, LoadedMany)
         assert_type(many.frames, Mapping[str, pd.DataFrame])
@@ -68,5 +73,8 @@ async def what_is_refused(manager: DataManager, cache: SymbolCache) -> None:
     manager.load_many(["AAPL"], concurrency="4")  # type: ignore[arg-type]  # a number
     await manager.aload_many(["AAPL"], modes="full")  # type: ignore[call-arg]  # it is called mode
     manager.load_each(["AAPL"], mode="all")  # type: ignore[arg-type]  # there is no such mode
+    manager.load("AAPL", session="night")  # type: ignore[arg-type]  # there is no such session
+    manager.load("AAPL", "1d", None, None, "tail", None, None, "extended")  # type: ignore[call-arg]  # named only
+    manager.load_many(["AAPL"], series="ib:1")  # type: ignore[call-arg]  # a series is read by itself
     DataManager(cache)  # type: ignore[arg-type]  # the parts are handed in by name
     DataManager(cache=cache)  # type: ignore[call-arg]  # it is called symbol_cache

@@ -1,4 +1,4 @@
-"""The files of one instrument's bars: how they are named, locked, and replaced so that a crash leaves them whole."""
+"""The files of a series' bars: how they are named, locked, and replaced so that a crash leaves them whole."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from filelock import FileLock, Timeout
 
 from ...errors import BackendUnavailableError
 from ...files import replacing, sync_folder
+from ...timeframes import TIMEFRAMES
 
 _LOCK_TIMEOUT = 30.0
 _LONGEST_NAME = 200
+_SMALL = re.compile("[a-z]")
 _DEVICE = re.compile(r"CON|PRN|AUX|NUL|(COM|LPT)[0-9]")
 _PARTITION = re.compile(r"(\d{4}(?:-\d{2}|s)?)\.parquet")
 
@@ -33,43 +35,47 @@ class Claim:
 
 
 class BarFiles:
-    """A folder with a file for each period; what is not bars lies beside it, so that any tool can read it as a whole.
+    """The folder of a series' bars, and what lies beside it, so that any tool can read the folder as a whole.
+
+    A folder has a file for each period. Beside it, under the same name and a suffix: ``json`` (what is remembered),
+    ``new`` (the generation that is being fetched), ``old`` (those that were replaced, by their number), and the files
+    that writers lock.
 
     Args:
-        parent: The folder of the provider and the timeframe; it is made when there is something to write.
-        symbol: Canonical.
+        parent: The folder of the provider, the series and the timeframe; made when there is something to write.
+        name: The basis.
     """
 
-    def __init__(self, parent: Path, symbol: str) -> None:
-        self._name = file_name(symbol)
+    def __init__(self, parent: Path, name: str) -> None:
+        self._name = name
         self._parent = parent
-        self.folder = parent / self._name
+        self.folder = parent / name
+        self.state = self._beside("json")
+        self.new = self._beside("new")
 
-    def path(self, period: str) -> Path:
-        """The file of a period."""
-        return self.folder / f"{period}.parquet"
+    def old(self, generation: int) -> Path:
+        """The folder of a generation that was replaced."""
+        return self._beside("old") / str(generation)
 
-    def periods(self) -> list[str]:
-        """The periods of which there is a file, rising.
-
-        Raises:
-            BackendUnavailableError: The folder cannot be read.
-        """
-        try:
-            names = os.listdir(self.folder)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise _unavailable(self.folder, "read", error) from None
-        return sorted(match[1] for name in names if (match := _PARTITION.fullmatch(name)))
+    def replaced(self) -> list[int]:
+        """The numbers of the generations that were replaced, rising."""
+        return sorted(int(name) for name in _names(self._beside("old")) if name.isdigit())
 
     def replace(self, path: Path, content: bytes) -> None:
         """Put a file in its place in one step and return when it survives a power loss; the caller holds the lock."""
-        _make_folder(path.parent)
+        make_folder(path.parent)
         # One writer at a time needs one temporary file, and a killed one leaves no more than that.
         with replacing(path, temporary=self._beside("tmp")) as file:
             file.write(content)
         sync_folder(path.parent)
+
+    def move(self, source: Path, target: Path) -> None:
+        """Move a folder, if it is there; the caller holds the lock."""
+        if source.is_dir():
+            make_folder(target.parent)
+            source.rename(target)
+            sync_folder(target.parent)
+            sync_folder(source.parent)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -78,16 +84,8 @@ class BarFiles:
         Raises:
             BackendUnavailableError: Somebody else keeps them out, or what was done meanwhile failed to write.
         """
-        try:
-            _make_folder(self._parent)
-            with FileLock(self._beside("lock"), timeout=_LOCK_TIMEOUT, mode=0o600):
-                yield
-        except Timeout:
-            raise BackendUnavailableError(
-                f"bars in {self.folder} have been locked by someone for {_LOCK_TIMEOUT:g} s"
-            ) from None
-        except OSError as error:
-            raise _unavailable(self.folder, "written", error) from None
+        with locked(self._beside("lock"), self.folder):
+            yield
 
     def claim(self) -> Claim | None:
         """Become the one that fetches these bars, or ``None`` at once if someone is; it ends when its holder dies.
@@ -98,7 +96,7 @@ class BarFiles:
         # Not bound to a thread, so that any may release it.
         lock = FileLock(self._beside("claim"), blocking=False, mode=0o600, thread_local=False)
         try:
-            _make_folder(self._parent)
+            make_folder(self._parent)
             lock.acquire()
         except Timeout:
             return None
@@ -107,18 +105,63 @@ class BarFiles:
         return Claim(lock)
 
     def _beside(self, suffix: str) -> Path:
-        # No symbol's file or folder can have that name: file_name() leaves no dot.
         return self._parent / f"{self._name}.{suffix}"
 
 
-def load(path: Path) -> bytes | None:
-    """The content of a file, or ``None`` if there is none.
+@contextmanager
+def locked(lock: Path, what: Path) -> Iterator[None]:
+    """Keep other writers out, in this process and in others.
+
+    Args:
+        lock: The file that writers lock.
+        what: What they write, for an error's message.
+
+    Raises:
+        BackendUnavailableError: Somebody else keeps them out, or what was done meanwhile failed to write.
+    """
+    try:
+        make_folder(lock.parent)
+        with FileLock(lock, timeout=_LOCK_TIMEOUT, mode=0o600):
+            yield
+    except Timeout:
+        raise BackendUnavailableError(f"bars in {what} have been locked by someone for {_LOCK_TIMEOUT:g} s") from None
+    except OSError as error:
+        raise _unavailable(what, "written", error) from None
+
+
+def periods(folder: Path) -> list[str]:
+    """The periods of which there is a file in a folder, rising.
+
+    Raises:
+        BackendUnavailableError: The folder cannot be read.
+    """
+    return sorted(match[1] for name in _names(folder) if (match := _PARTITION.fullmatch(name)))
+
+
+def path_of(folder: Path, period: str) -> Path:
+    """The file of a period in a folder."""
+    return folder / f"{period}.parquet"
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _unavailable(folder, "read", error) from None
+
+
+def load(path: Path, offset: int = 0) -> bytes | None:
+    """The content of a file, from an offset on, or ``None`` if there is none.
 
     Raises:
         BackendUnavailableError: It cannot be read.
     """
     try:
-        return path.read_bytes()
+        with path.open("rb", buffering=0) as file:
+            file.seek(offset)
+            return file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -133,29 +176,35 @@ def rename(path: Path, suffix: str) -> Path:
     return aside
 
 
-def file_name(symbol: str) -> str:
-    """A name for a symbol's files that any file system takes and no other symbol shares, even where case is ignored.
+def file_name(text: str) -> str:
+    """A name for the files of a symbol or an identity that any file system takes and no other shares.
 
-    Args:
-        symbol: Canonical, hence upper-case.
+    Small letters are escaped, so that this holds where case is ignored; canonical symbols have none.
     """
-    escaped = quote(symbol, safe="").replace(".", "%2E")
+    escaped = quote(text, safe="").replace(".", "%2E")
+    escaped = _SMALL.sub(lambda letter: f"%{ord(letter[0]):02X}", escaped)
     if _DEVICE.fullmatch(escaped):
         escaped = f"%{ord(escaped[0]):02X}{escaped[1:]}"
     if len(escaped) <= _LONGEST_NAME:
         return escaped
     # quote() never leaves a "=", so no symbol short enough to be kept whole can look like this.
-    return f"{escaped[:150]}={hashlib.sha256(symbol.encode()).hexdigest()[:32]}"
+    return f"{escaped[:150]}={hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def folder_of(identity: str) -> str:
+    """A name for the folder of a series, which is none that 0.1.0 gave to a timeframe."""
+    name = file_name(identity)
+    return f"%{ord(name[0]):02X}{name[1:]}" if name in TIMEFRAMES else name
 
 
 def _unavailable(path: Path, done: str, error: OSError) -> BackendUnavailableError:
     return BackendUnavailableError(f"bars in {path} cannot be {done}: {error.strerror or error}")
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Make a folder so that it, too, survives a power loss."""
     if folder.is_dir():
         return
-    _make_folder(folder.parent)
+    make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
     sync_folder(folder.parent)

@@ -1,31 +1,47 @@
-"""Bars on disk: a folder for each provider, timeframe and instrument, with a Parquet file for each period."""
+"""Bars on disk: a folder for each provider, series, timeframe and basis, with a Parquet file for each period."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ...errors import CorruptStoreError
-from ...symbols import Instrument
 from ...timeframes import timeframe_of
-from .files import BarFiles, Claim, rename
-from .frames import ADJUSTMENT, COLUMNS, frame_of, index_of, stamps_of
-from .partition import Origin, Partition, common_adjustment, encode, read_partition
-from .rows import Rows, period_of
+from .answer import Answer
+from .comparing import Agreement, Comparison, compare
+from .files import BarFiles, Claim, file_name, folder_of, path_of, periods, rename
+from .frames import Stamps, frame_of
+from .moments import limits
+from .names import Names
+from .partition import FORMER_VERSION, Origin, encode, read_partition
+from .remembering import disagree, told_by
+from .rows import Rows, RowState, period_of
+from .state import NEW, Renewal, SeriesState, load_state
 
 log = logging.getLogger("symcache")
 
-# What nanoseconds since 1970 can tell, in whole years.
-_EARLIEST = datetime(1678, 1, 1, tzinfo=UTC)
-_LATEST = datetime(2262, 1, 1, tzinfo=UTC)
-_NOTHING = Rows.of_none(np.empty(0, "datetime64[ns]"), np.datetime64("NaT", "ns"))
-_NO_STAMPS = pd.DatetimeIndex([], tz="UTC")
+USUAL = "usual"
+"""The basis that a provider gives bars on when it is not asked for another."""
+
+APART = timedelta(minutes=10)
+"""For so long after a provider did not give the bars to compare with, that proves nothing."""
+
+GONE_AFTER = timedelta(days=1)
+"""For so long a renewal waits for bars that the provider neither gives nor is proven not to have."""
+
+UNSTABLE_WITHIN = timedelta(days=7)
+"""A renewal that is contradicted sooner than this is not repeated."""
+
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +49,19 @@ class LocalBars:
     """What is at hand.
 
     Args:
-        bars: Conforming; ``attrs`` says how they are adjusted, if anybody does: ``mixed`` if not all alike.
-        empty: Of stamps without a bar, when the provider said that it has none (both UTC).
+        rows: The bars, and what is known of those that are not there.
+        state: What else is remembered of the series.
     """
 
-    bars: pd.DataFrame
-    empty: pd.Series
+    rows: Rows
+    state: SeriesState
+
+    @property
+    def bars(self) -> pd.DataFrame:
+        """The bars alone: float64 columns open, high, low, close, volume, and a rising UTC index."""
+        has_bar = self.rows.has_bar
+        bars = self.rows if has_bar.all() else self.rows[has_bar]
+        return frame_of(bars.stamps, bars.columns)
 
 
 class BarStore:
@@ -54,71 +77,237 @@ class BarStore:
 
     def __init__(self, root: Path, provider: str) -> None:
         self.provider = provider
-        self._root = root
+        self.folder = root / provider
+        self.names = Names(self.folder / "names.jsonl")
 
-    def folder(self, symbol: str, timeframe: str) -> Path:
-        """Where the bars of an instrument are, however its symbol is written."""
-        return self._at(symbol, timeframe)[1].folder
+    def series(self, identity: str, timeframe: str, basis: str = USUAL) -> BarSeries:
+        """The bars of one series; nothing is read yet.
 
-    def read(
-        self, symbol: str, timeframe: str, start: datetime | None = None, end: datetime | None = None
-    ) -> LocalBars:
-        """The bars at hand, from files that others may be adding to.
+        Raises:
+            ConfigurationError: There is no such timeframe.
+        """
+        name = timeframe_of(timeframe).name
+        origin = Origin(self.provider, name, (("series", identity), ("basis", basis)))
+        return BarSeries(BarFiles(self.folder / folder_of(identity) / name, basis), origin)
+
+    def has_former(self, symbol: str, timeframe: str) -> bool:
+        """Whether 0.1.0 kept bars under a symbol (canonical)."""
+        return (self.folder / timeframe / file_name(symbol)).is_dir()
+
+    def former(self, symbol: str, timeframe: str) -> Rows:
+        """The bars that 0.1.0 kept under a symbol: nobody knows which instrument's, nor on which basis.
 
         Args:
-            symbol: Whose bars.
+            symbol: Canonical.
             timeframe: Their length.
+
+        Raises:
+            BackendUnavailableError: The files cannot be read.
+        """
+        folder = self.folder / timeframe / file_name(symbol)
+        origin = Origin(self.provider, timeframe, (("symbol", symbol),), FORMER_VERSION)
+        parts = list[Rows]()
+        for period in periods(folder):
+            try:
+                rows = read_partition(path_of(folder, period), origin)
+            except CorruptStoreError as error:
+                log.warning("%s; it is left as it is", error)  # it is not this version's to move
+                continue
+            if rows is not None:
+                parts.append(rows.of(RowState.BAR))
+        return Rows.join([Rows.nothing(), *parts])
+
+
+class BarSeries:
+    """The bars of one series, timeframe and basis.
+
+    Args:
+        files: Where they are.
+        origin: What each file has to say of itself.
+    """
+
+    def __init__(self, files: BarFiles, origin: Origin) -> None:
+        self._files = files
+        self._origin = origin
+
+    @property
+    def folder(self) -> Path:
+        """Where the bars of the current generation are."""
+        return self._files.folder
+
+    @property
+    def timeframe(self) -> str:
+        """The name of the bars' length."""
+        return self._origin.timeframe
+
+    def exists(self) -> bool:
+        """Whether anything is kept of it."""
+        return self._files.folder.is_dir()
+
+    def state(self) -> SeriesState:
+        """What is remembered of the series.
+
+        Raises:
+            BackendUnavailableError: It cannot be read.
+            NewerSchemaError: A newer symcache wrote it.
+        """
+        return self._load_state()[0]
+
+    def read(self, start: datetime | None = None, end: datetime | None = None) -> LocalBars:
+        """The rows of the current generation, all of one generation, whatever others are doing.
+
+        Args:
             start: The first stamp wanted (UTC).
             end: The last stamp wanted, included (UTC).
 
         Raises:
             BackendUnavailableError: The files cannot be read.
-            ConfigurationError: There is no such timeframe.
             NewerSchemaError: A newer symcache wrote one of them.
         """
-        origin, files = self._at(symbol, timeframe)
-        first, last = _moment(start or _EARLIEST), _moment(end or _LATEST)
-        earliest, latest = period_of(first, timeframe), period_of(last, timeframe)
-        wanted = [files.path(period) for period in files.periods() if earliest <= period <= latest]
-        found = [partition for path in wanted if (partition := _read(path, origin, files)) is not None]
-        inside = [Partition(partition.rows.between(first, last), partition.adjustment) for partition in found]
-        return _local_bars(inside)
+        for _ in range(_TRIES):
+            state, content = self._load_state()
+            if not state.switching:
+                rows = self._rows(self._files.folder, start, end)
+                after, seen = self._load_state()
+                if seen == content or (after.generation == state.generation and not after.switching):
+                    return LocalBars(rows, state)
+        with self._files.locked():
+            state = self._settled()
+            return LocalBars(self._rows(self._files.folder, start, end, is_locked=True), state)
 
-    def merge(
-        self,
-        symbol: str,
-        timeframe: str,
-        bars: pd.DataFrame,
-        *,
-        empty: pd.DatetimeIndex = _NO_STAMPS,
-        asked: datetime,
-    ) -> None:
-        """Add what the provider said to what is at hand; it is on disk when this returns.
+    def generations(self) -> list[int]:
+        """The numbers of those that were replaced, rising."""
+        return self._files.replaced()
 
-        The last bar of a stamp wins, and no stamp loses its bar. A crash leaves whole files, the earlier ones new.
+    def replaced(self, generation: int) -> Path:
+        """Where the bars of a generation are that was replaced."""
+        return self._files.old(generation)
+
+    def read_generation(self, generation: int, start: datetime | None = None, end: datetime | None = None) -> LocalBars:
+        """The rows of one generation, be it the current one or one that was replaced."""
+        local = self.read(start, end)
+        if local.state.generation == generation:
+            return local
+        return LocalBars(self._rows(self._files.old(generation), start, end), local.state)
+
+    def save(self, answer: Answer, asset_type: str = "", beneath: Rows | None = None) -> Comparison:
+        """Add what the provider said to what is at hand, unless its prices contradict it; on disk when this returns.
+
+        Of a renewal under way, what is at hand is what it brought so far. A crash leaves whole files, the earlier ones
+        new.
 
         Args:
-            symbol: Whose bars.
-            timeframe: Their length.
-            bars: Conforming.
-            empty: The stamps (UTC) of which the provider has no bar.
-            asked: When it said so (UTC).
+            answer: What was said.
+            asset_type: What kind of instrument it is.
+            beneath: Bars of unknown identity, to be taken in if the answer agrees with them; nothing else is at hand.
+
+        Returns:
+            How the answer compares with what is at hand; nothing is stored if that does not hold.
 
         Raises:
             BackendUnavailableError: The files cannot be written, or somebody else keeps them locked.
-            ConfigurationError: There is no such timeframe.
             NewerSchemaError: A newer symcache wrote one of them.
-            ValueError: The bars do not conform.
+            ValueError: The rows are not as rows have to be.
         """
-        origin, files = self._at(symbol, timeframe)
-        rows = _rows(bars, empty, _moment(asked))
-        if fault := rows.fault():
-            raise ValueError(f"{symbol} {timeframe}: these bars cannot be stored, {fault}")
-        if len(rows):
-            with files.locked():
-                _add(origin, files, Partition(rows, str(bars.attrs.get(ADJUSTMENT, ""))), asked)
+        if fault := answer.rows.fault():
+            raise ValueError(f"these bars cannot be stored: {fault}")
+        with self._files.locked():
+            state = self._settled()
+            folder = self._files.folder if state.renewing is None else self._files.new
+            near = self._rows(folder, answer.first, answer.last, is_locked=True) if beneath is None else beneath
+            comparison = self._compared(state, near, answer, asset_type)
+            if beneath is not None and not comparison.compared and comparison.agreement.holds:
+                comparison = Comparison(Agreement.UNCLEAR)  # nothing shows that they are the same instrument's
+            if comparison.agreement is Agreement.UNSEEN:
+                if answer.failed and beneath is None:
+                    self._add(folder, answer.added_to(near))
+                self._remember(state, unseen=state.unseen or answer.asked)
+            if not comparison.agreement.holds:
+                return comparison
+            added = answer.added_to(near)
+            added = added if beneath is None else beneath.updated(added)
+            self._add(folder, added)
+            self._remember(state, **told_by(state, answer, added, comparison))
+            return comparison
 
-    def claim(self, symbol: str, timeframe: str) -> Claim | None:
+    def _compared(self, state: SeriesState, near: Rows, answer: Answer, asset_type: str) -> Comparison:
+        comparison = compare(near, answer.rows, asset_type)
+        known = state.basis if state.renewing is None else state.renewing.basis
+        if disagree(known, answer.basis):
+            return Comparison(Agreement.ADJUSTED, comparison.compared, comparison.differing)
+        if comparison.agreement is Agreement.NOTHING and answer.is_seam:
+            is_proven = state.unseen is not None and answer.asked - state.unseen >= APART and not answer.failed
+            return comparison if is_proven else Comparison(Agreement.UNSEEN)
+        return comparison
+
+    def take_in(self, rows: Rows) -> None:
+        """Add bars of unknown identity that have turned out to be this instrument's, on whatever basis."""
+        with self._files.locked():
+            self._settled()
+            self._add(self._files.folder, rows)
+
+    def remember(self, **changes: Any) -> None:
+        """Change what is remembered beside the bars; see :class:`~.state.SeriesState` for what there is."""
+        with self._files.locked():
+            self._remember(self._settled(), **changes)
+
+    def begin_renewal(self, why: str, now: datetime) -> bool:
+        """Begin to ask for the whole history anew, or say that it is not done: a renewal has just been contradicted.
+
+        Args:
+            why: What the comparison said.
+            now: The present (UTC).
+        """
+        with self._files.locked():
+            state = self._settled()
+            last = state.renewals[-1] if state.renewals else None
+            again = state.renewing is not None and state.renewing.is_repeated
+            ends = (state.given_up, None if last is None else last.ended)
+            if again or any(end is not None and now - end < UNSTABLE_WITHIN for end in ends):
+                given_up = now if again else state.given_up
+                self._remember(state, unstable=state.unstable or now, given_up=given_up, renewing=None)
+                shutil.rmtree(self._files.new, ignore_errors=True)
+                return False
+            renewal = Renewal(at=now, why=why, is_repeated=state.renewing is not None)
+            # First forgotten, then removed, then begun: what is left of another one never passes for this one's.
+            self._remember(state, renewing=None)
+            shutil.rmtree(self._files.new, ignore_errors=True)
+            self._remember(state, renewing=renewal, unstable=None, given_up=None)
+            return True
+
+    def still_to_renew(self, now: datetime) -> Stamps:
+        """The stamps of the old generation's bars of which the renewal under way does not know what has become.
+
+        Args:
+            now: The present (UTC); what a provider fails to give for a day is taken for gone.
+        """
+        renewing = self.state().renewing
+        gone = [RowState.NONE, RowState.BAD]
+        if renewing is not None and now - renewing.at >= GONE_AFTER:
+            gone.append(RowState.ABSENT_AGAIN)
+        renewed = self._rows(self._files.new)
+        held = self._rows(self._files.folder)
+        is_known = renewed.has_bar | np.isin(renewed.states, gone)
+        return np.setdiff1d(held.stamps[held.has_bar], renewed.stamps[is_known], assume_unique=True)
+
+    def renewed(self) -> Rows:
+        """What the renewal under way has brought so far."""
+        return self._rows(self._files.new)
+
+    def end_renewal(self, now: datetime) -> None:
+        """Put the new generation in the place of the old one."""
+        with self._files.locked():
+            state = self._settled()
+            if state.renewing is None:
+                return
+            held, renewed = (self._rows(folder) for folder in (self._files.folder, self._files.new))
+            lost = np.setdiff1d(held.stamps[held.has_bar], renewed.stamps[renewed.has_bar], assume_unique=True)
+            over = state.renewing.model_copy(update={"ended": now, "lost": len(lost)})
+            theirs = {"basis": over.basis, "first": over.first}
+            self._remember(state, switching=True, renewing=None, renewals=(*state.renewals, over), **theirs)
+            self._settled()
+
+    def claim(self) -> Claim | None:
         """Become the one that fetches these bars, or ``None`` at once if someone is.
 
         It holds across threads and processes, and ends when its holder dies.
@@ -126,56 +315,73 @@ class BarStore:
         Raises:
             BackendUnavailableError: The folder cannot be written.
         """
-        return self._at(symbol, timeframe)[1].claim()
+        return self._files.claim()
 
-    def _at(self, symbol: str, timeframe: str) -> tuple[Origin, BarFiles]:
-        canonical = str(Instrument.parse(symbol))
-        parent = self._root / self.provider / timeframe_of(timeframe).name
-        return Origin(self.provider, canonical, timeframe), BarFiles(parent, canonical)
+    def _settled(self) -> SeriesState:
+        """What is remembered, once a switch that was interrupted is done; the caller has the lock."""
+        state = self.state()
+        if not state.switching:
+            return state
+        # By what is there: however often it was interrupted, what is left to do is told by which folders there are.
+        files = self._files
+        if files.new.is_dir():
+            files.move(files.folder, files.old(max([state.generation - 1, *files.replaced()]) + 1))
+            files.move(files.new, files.folder)
+        generation = max([state.generation, *files.replaced()]) + 1
+        return self._remember(state, switching=False, generation=generation)
+
+    def _load_state(self) -> tuple[SeriesState, bytes | None]:
+        state, content = load_state(self._files.state)
+        if state == NEW and (replaced := self._files.replaced()):  # what was remembered is lost
+            is_torn = not self._files.folder.is_dir() and self._files.new.is_dir()
+            state = state.with_changes(generation=replaced[-1] + (not is_torn), switching=is_torn)
+        return state, content
+
+    def _remember(self, state: SeriesState, **changes: Any) -> SeriesState:
+        changed = state.with_changes(**changes)
+        if changed != state:
+            self._files.replace(self._files.state, changed.model_dump_json(exclude_defaults=True).encode())
+        return changed
+
+    def _rows(
+        self, folder: Path, start: datetime | None = None, end: datetime | None = None, *, is_locked: bool = False
+    ) -> Rows:
+        first, last = limits(start, end)
+        earliest, latest = period_of(first, self.timeframe), period_of(last, self.timeframe)
+        wanted = [path_of(folder, period) for period in periods(folder) if earliest <= period <= latest]
+        found = [rows for path in wanted if (rows := self._read(path, is_locked=is_locked)) is not None]
+        return Rows.join([_NOTHING, *(rows.between(first, last) for rows in found)])
+
+    def _read(self, path: Path, *, is_locked: bool) -> Rows | None:
+        try:
+            return read_partition(path, self._origin)
+        except CorruptStoreError:
+            with _unless(is_locked, self._files):
+                return self._read_or_set_aside(path)
+
+    def _read_or_set_aside(self, path: Path) -> Rows | None:
+        """What a file holds; the caller has the lock, so that no file is judged that somebody has just mended."""
+        try:
+            return read_partition(path, self._origin)
+        except CorruptStoreError as error:
+            aside = rename(path, "corrupt")
+            log.warning("%s; it is set aside as %s and its bars are fetched again", error, aside.name)
+            return None
+
+    def _add(self, folder: Path, newer: Rows) -> None:
+        for period, rows in newer.by_period(self.timeframe):
+            path = path_of(folder, period)
+            older = self._read_or_set_aside(path)
+            self._files.replace(path, encode(self._origin, rows if older is None else older.updated(rows)))
 
 
-def _read(path: Path, origin: Origin, files: BarFiles) -> Partition | None:
-    try:
-        return read_partition(path, origin)
-    except CorruptStoreError:
+_NOTHING = Rows.nothing()
+
+
+@contextmanager
+def _unless(is_locked: bool, files: BarFiles) -> Iterator[None]:
+    if is_locked:
+        yield
+    else:
         with files.locked():
-            return _read_or_set_aside(path, origin)
-
-
-def _read_or_set_aside(path: Path, origin: Origin) -> Partition | None:
-    """What a file holds; the caller has the lock, so that no file is judged that somebody has just mended."""
-    try:
-        return read_partition(path, origin)
-    except CorruptStoreError as error:
-        aside = rename(path, "corrupt")
-        log.warning("%s; it is set aside as %s and its bars are fetched again", error, aside.name)
-        return None
-
-
-def _add(origin: Origin, files: BarFiles, newer: Partition, asked: datetime) -> None:
-    for period, rows in newer.rows.by_period(origin.timeframe):
-        path, part = files.path(period), Partition(rows, newer.adjustment)
-        older = _read_or_set_aside(path, origin)
-        files.replace(path, encode(origin, part if older is None else older.updated(part), asked))
-
-
-def _rows(bars: pd.DataFrame, empty: pd.DatetimeIndex, asked: np.datetime64) -> Rows:
-    columns = [bars[column].to_numpy("float64") for column in COLUMNS]
-    given = Rows.of_bars(stamps_of(pd.DatetimeIndex(bars.index)), columns)
-    return given.updated(Rows.of_none(stamps_of(empty), asked))
-
-
-def _local_bars(partitions: Sequence[Partition]) -> LocalBars:
-    rows = Rows.join([_NOTHING, *(partition.rows for partition in partitions)])
-    has_bar = rows.has_bar
-    bars, empty = (rows, rows[:0]) if has_bar.all() else (rows[has_bar], rows[~has_bar])
-    frame = frame_of(bars.stamps, bars.columns)
-    if adjustment := common_adjustment(partitions):
-        frame.attrs[ADJUSTMENT] = adjustment
-    return LocalBars(frame, pd.Series(index_of(empty.asked), index=index_of(empty.stamps), name="asked"))
-
-
-def _moment(time: datetime) -> np.datetime64:
-    """A time as a stamp, or the nearest one that can be a stamp."""
-    utc = min(max(time, _EARLIEST), _LATEST).astimezone(UTC)
-    return np.datetime64(utc.replace(tzinfo=None), "ns")
+            yield

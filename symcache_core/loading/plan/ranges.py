@@ -13,6 +13,9 @@ from ...errors import ConfigurationError
 Mode = Literal["tail", "backfill", "full", "local"]
 """Where to look for bars that are not at hand: after them, before them, everywhere, or nowhere."""
 
+Session = Literal["regular", "extended"]
+"""Which hours: those of the exchange's own session, or all in which there is trading."""
+
 DateLike = str | date
 """ISO 8601 text, a date, a datetime or a pandas Timestamp; UTC unless it says otherwise."""
 
@@ -53,8 +56,24 @@ def check_mode(mode: str) -> None:
         raise ConfigurationError(f"mode {mode!r}: use one of {', '.join(get_args(Mode))}")
 
 
+def check_session(session: str | None) -> None:
+    """Refuse what is neither a :data:`Session` nor left open.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if session is not None and session not in get_args(Session):
+        raise ConfigurationError(f"session {session!r}: use one of {', '.join(get_args(Session))}")
+
+
 def resolve(
-    asked: DateRange, mode: Mode, local: pd.DatetimeIndex, head: datetime | None, now: datetime, longest: timedelta
+    asked: DateRange,
+    mode: Mode,
+    local: pd.DatetimeIndex,
+    head: datetime | None,
+    now: datetime,
+    longest: timedelta,
+    first: datetime | None = None,
 ) -> DateRange:
     """Close the sides that the caller left open, as the mode says.
 
@@ -65,6 +84,7 @@ def resolve(
         head: When the first bar is that the provider has, if that is known.
         now: The provider's present.
         longest: What one request can span; a tail without local bars goes back that far.
+        first: When the first bar was that ever was at hand, if that is known: it may have been lost since.
 
     A tail begins with the first local bar, and a backfill ends with the last one: an earlier load may have been
     interrupted, and left a hole between them.
@@ -78,22 +98,34 @@ def resolve(
     start = asked.start
     if start is None and mode in ("tail", "local") and len(local):
         start = local[0].to_pydatetime()
+        start = start if first is None else min(start, first)
     if start is None and mode == "tail":
-        start = min(end, now) - longest
+        start = back(min(end, now), longest)
     return DateRange(head if start is None else start, end)
+
+
+def back(moment: datetime, span: timedelta) -> datetime:
+    """A moment by a span earlier, or the earliest one that there is."""
+    try:
+        return moment - span
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _parse(name: str, value: DateLike | None, day_time: time) -> datetime | None:
     if value is None:
         return None
     moment = _read(name, value) if isinstance(value, str) else value
-    if pd.isna(moment) or not isinstance(moment, date):
+    if not isinstance(moment, date) or pd.isna(moment):
         raise ConfigurationError(f"{name} {value!r} is no date")
     if isinstance(moment, pd.Timestamp):
         moment = moment.to_pydatetime(warn=False)
     if not isinstance(moment, datetime):
         moment = datetime.combine(moment, day_time)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise ConfigurationError(f"{name} {value!s} is out of range: it is in no year from 1 to 9999 in UTC") from None
 
 
 def _read(name: str, text: str) -> date:

@@ -1,0 +1,188 @@
+"""What a bar store keeps: each series with its names, spans, sizes and generations; and how one is dropped."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pandas as pd
+
+from ...errors import BackendUnavailableError
+from ...timeframes import TIMEFRAMES
+from .files import folder_of, periods
+from .ids import FORMER, SeriesId
+from .names import Bearing
+from .rows import Rows
+from .state import SeriesState
+from .store import BarStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptSeries:
+    """What is kept of one series in one timeframe and on one basis.
+
+    Args:
+        series: Its id: the provider, what it is known by, and the number of the generation if it was replaced.
+        timeframe: The length of a bar.
+        basis: Which of the provider's bases it is.
+        names: The symbols that it has borne, the one that was last seen at the end.
+        bars: How many bars there are.
+        first: The stamp of the first one (UTC).
+        last: That of the last one.
+        size: Bytes on disk.
+        folder: Where they are.
+        state: What else is remembered; ``None`` of a generation that was replaced, and of what 0.1.0 kept.
+    """
+
+    series: str
+    timeframe: str
+    basis: str
+    names: Sequence[Bearing]
+    bars: int
+    first: datetime | None
+    last: datetime | None
+    size: int
+    folder: Path
+    state: SeriesState | None
+
+
+def kept_series(store: BarStore, symbol: str | None = None) -> Iterator[KeptSeries]:
+    """Everything that a store keeps, series by series; blocks.
+
+    Args:
+        store: Which.
+        symbol: Only the series that have borne this one (canonical).
+
+    Raises:
+        BackendUnavailableError: The files cannot be read.
+    """
+    known = {folder_of(bearing.series): bearing.series for bearing in store.names.all()}
+    for folder in _folders(store.folder):
+        if folder.name in TIMEFRAMES:
+            yield from _former(store, folder, symbol)
+            continue
+        identity = known.get(folder.name, unquote(folder.name))
+        names = store.names.borne_by(identity)
+        if symbol is None or any(name.name == symbol for name in names):
+            for frame in _folders(folder):
+                if frame.name in TIMEFRAMES:
+                    yield from _of_timeframe(store, identity, names, frame)
+
+
+def drop_series(store: BarStore, series: str, *, dry_run: bool = False) -> list[KeptSeries]:
+    """Remove what is kept of a series, or tell what that would be; blocks.
+
+    Args:
+        store: From which.
+        series: Its id: all of it goes, with its names and the generations that were replaced. With the number of a
+            generation, or the zero of what 0.1.0 kept, that alone.
+        dry_run: Remove nothing.
+
+    Returns:
+        What was kept; nothing if the store does not know it.
+
+    Raises:
+        ConfigurationError: It is another provider's.
+        BackendUnavailableError: It cannot be removed, or is being loaded at this moment.
+    """
+    wanted = SeriesId.parse(series, store.provider)
+    kept = [each for each in kept_series(store) if _is_meant(SeriesId.parse(each.series, store.provider), wanted)]
+    if kept and not dry_run:
+        try:
+            with _claimed(store, wanted.identity, [] if wanted.generation == FORMER else kept):
+                _remove(store, wanted, kept)
+        except OSError as error:
+            raise BackendUnavailableError(f"series {series}: it cannot be removed: {error.strerror or error}") from None
+    return kept
+
+
+def _is_meant(kept: SeriesId, wanted: SeriesId) -> bool:
+    is_whole = wanted.generation is None and kept.generation != FORMER
+    return kept == wanted or (is_whole and kept.identity == wanted.identity)
+
+
+@contextmanager
+def _claimed(store: BarStore, identity: str, kept: Iterable[KeptSeries]) -> Iterator[None]:
+    """Keep loads of a series out; what each of them needs has one claim for all its generations."""
+    with ExitStack() as claims:
+        for timeframe, basis in sorted({(each.timeframe, each.basis) for each in kept}):
+            claim = store.series(identity, timeframe, basis).claim()
+            if claim is None:
+                raise BackendUnavailableError(
+                    f"series {store.provider}:{identity}: its {timeframe} bars are being loaded: try again later"
+                )
+            claims.callback(claim.release)
+        yield
+
+
+def _remove(store: BarStore, wanted: SeriesId, kept: Iterable[KeptSeries]) -> None:
+    if wanted.generation is None:
+        # First the names: what is left of a series without any is listed still, and nothing is loaded into it.
+        store.names.forget(wanted.identity)
+        shutil.rmtree(store.folder / folder_of(wanted.identity))
+        return
+    for each in kept:
+        shutil.rmtree(each.folder)
+    if wanted.generation == FORMER:
+        store.names.forget(f"{wanted.identity}#{FORMER}")
+
+
+def _of_timeframe(store: BarStore, identity: str, names: Sequence[Bearing], folder: Path) -> Iterator[KeptSeries]:
+    for place in _folders(folder):
+        if "." in place.name:
+            continue
+        bars = store.series(identity, folder.name, place.name)
+        local = bars.read()
+        yield _kept(store, identity, folder.name, place.name, names, local.rows, place, local.state)
+        for generation in bars.generations():
+            old = bars.read_generation(generation)
+            where = bars.replaced(generation)
+            name = f"{identity}#{generation}"
+            yield _kept(store, name, folder.name, place.name, names, old.rows, where, None)
+
+
+def _former(store: BarStore, folder: Path, symbol: str | None) -> Iterator[KeptSeries]:
+    for place in _folders(folder):
+        name = unquote(place.name)
+        if symbol in (None, name) and periods(place):
+            rows = store.former(name, folder.name)
+            yield _kept(store, f"{name}#{FORMER}", folder.name, "usual", (), rows, place, None)
+
+
+def _kept(
+    store: BarStore,
+    identity: str,
+    timeframe: str,
+    basis: str,
+    names: Sequence[Bearing],
+    rows: Rows,
+    folder: Path,
+    state: SeriesState | None,
+) -> KeptSeries:
+    stamps = rows.stamps[rows.has_bar]
+    return KeptSeries(
+        series=f"{store.provider}:{identity}",
+        timeframe=timeframe,
+        basis=basis,
+        names=names,
+        bars=len(stamps),
+        first=_time(stamps[0]) if len(stamps) else None,
+        last=_time(stamps[-1]) if len(stamps) else None,
+        size=sum(file.stat().st_size for file in folder.glob("*.parquet")),
+        folder=folder,
+        state=state,
+    )
+
+
+def _time(stamp: np.datetime64) -> datetime:
+    return pd.Timestamp(stamp, tz="UTC").to_pydatetime(warn=False)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []

@@ -1,0 +1,21 @@
+"""What a series is known by where its provider has no permanent ids: the qualified symbol, with its currency."""
+
+from __future__ import annotations
+
+from ..models import ContractInfo
+from ..symbols import Instrument
+from ..timeframes import TIMEFRAMES
+from .bars.ids import escaped
+
+
+def symbolic_identity(instrument: Instrument, contract: ContractInfo | None) -> str:
+    """What an instrument without a permanent id is known by: its symbol as it is asked for, with its currency.
+
+    >>> symbolic_identity(Instrument("AAPL"), ContractInfo(currency="USD"))
+    'AAPL@:USD'
+    """
+    currency = instrument.currency or (contract.currency if contract is not None else "")
+    qualified = Instrument(instrument.symbol, instrument.asset_type, instrument.venue, currency.upper())
+    identity = escaped(str(qualified))
+    # What could be somebody's id, or the folder of 0.1.0's bars of that length, is told apart.
+    return f"STK:{identity}" if identity.isdigit() or identity.lower() in TIMEFRAMES else identity
