@@ -38,6 +38,10 @@ TIMES_AS_LONG = 10
 """For so many times as long as a bar had been over it is believed that there is none, if it would have been final; else
 for as long as it had been over: what is missing in the evening may be there in the morning."""
 
+OLD_SHARE = 4
+"""What is no longer believed is asked for with what has no more than such a share of its life left: one request a week
+instead of one a day."""
+
 _SOONEST, _LATEST = np.timedelta64(1, "h"), np.timedelta64(30, "D")
 
 Flags = npt.NDArray[np.bool_]
@@ -157,7 +161,8 @@ def outlook(
     due = (states == 255) | (failed & (age >= SAME_REQUEST_AFTER))
     due |= once & (explicit | (age >= APART))
     due |= (again | provisional) & (age >= ASKED_AGAIN_AFTER)
-    due |= (none | bad) & (age >= believed)
+    if ((none | bad) & (age >= believed)).any():
+        due |= (none | bad) & (age >= believed - believed // OLD_SHARE)
     if refresh:
         due[:] = True
     counted = np.ones(count, bool) if counted_from is None else expected.stamps >= counted_from
