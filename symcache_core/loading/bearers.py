@@ -62,7 +62,9 @@ def bearer_of(instrument: Instrument, contract: ContractInfo | None, names: Name
     others = [each.series for each in reversed(bearers) if each.series != identity and each.bound is None]
     others += [each.series for each in names.of(name) if each.series == former(name) and each.aside]
     happened = []
-    if mine is None and names.borne_by(identity):
+    borne = names.borne_by(identity) if mine is None else []
+    # A venue or a currency more is another spelling of the same name.
+    if borne and all(Instrument.parse(each.name).symbol != instrument.symbol for each in borne):
         happened.append(RENAMED)
     if latest is not None and latest.series != identity and not _may_be(latest, permanent_id, timeframe):
         happened.append(REUSED)

@@ -46,6 +46,12 @@ def test_the_same_contract_under_another_symbol_goes_on_with_its_series(names):
     assert (found.identity, found.happened, found.others) == ("107113386", ("renamed",), ())
 
 
+def test_another_spelling_of_a_symbol_is_no_other_name(names):
+    names.saw("1", "RY", NOW, "1")
+    found = bearer(names, "RY@NYSE:USD", contract(1))
+    assert (found.identity, found.happened) == ("1", ())
+
+
 def test_another_contract_under_a_symbol_is_another_series_and_names_the_old_one(names):
     names.saw("107113386", "FB", NOW, "107113386")
     found = bearer(names, "FB", contract(999))
