@@ -6,10 +6,10 @@ weeks or years, and fails where it gets none.
 """
 
 import json
-import threading
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
+
+from json_server import JsonServer
 
 HEADS = {"1d": "1980-12-12T14:30:00+00:00"}
 CONTRACT = {
@@ -33,7 +33,7 @@ BARS = {
 MISFIT = {"detail": [{"type": "missing", "loc": ["body"], "msg": "Field required"}]}
 
 
-class OlderHost:
+class OlderHost(JsonServer):
     """The server, on any free port of the loopback; a context manager.
 
     Attributes:
@@ -52,39 +52,6 @@ class OlderHost:
         self.mistakes = 0
         self.asked = []
         self.asked_for_bars = []
-
-    def __enter__(self):
-        host = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                self._answer(dict(parse_qsl(urlsplit(self.path).query)))
-
-            def do_POST(self):
-                self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-
-            def _answer(self, question):
-                status, answer = host.answer(self.command, urlsplit(self.path).path, question)
-                content = json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_args):
-                """Keep quiet."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        return self
-
-    def __exit__(self, *_exc):
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
     def answer(self, method, path, question):  # one for each route
         """The status and the body of a response."""

@@ -17,10 +17,10 @@ from ..models import ContractInfo
 from ..timeframes import Timeframe
 from .bars.answer import Answer
 from .bars.frames import ADJUSTMENT, BASIS, CONTRACT, OLDER_HOST, Stamps, conform
-from .bars.ids import escaped
 from .bars.moments import moment
 from .bars.rows import Rows, RowState
 from .calendars import Calendar
+from .identity import permanent_identity
 from .plan.outlook import FINAL_AFTER, Expected
 from .plan.segments import Segment
 
@@ -120,8 +120,8 @@ class AnswerReader:
     def _checked(self, frame: pd.DataFrame) -> Mapping[str, Any] | None:
         """What the provider says that its bars are, if that is what was asked for."""
         told = frame.attrs.get(CONTRACT)
-        found = ContractInfo.model_construct(contract=told).permanent_id if isinstance(told, Mapping) else None
-        found = None if found is None else escaped(found)
+        named = ContractInfo.model_construct(contract=told) if isinstance(told, Mapping) else None
+        found = permanent_identity(named)
         if found is not None and self._permanent_id is not None and found != self._permanent_id:
             raise OtherContractError(found)
         basis = _basis(frame)

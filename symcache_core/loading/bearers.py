@@ -9,9 +9,9 @@ from itertools import count
 
 from ..models import ContractInfo
 from ..symbols import Instrument
-from .bars.ids import FORMER, escaped
+from .bars.ids import FORMER
 from .bars.names import ALL, Bearing, Names
-from .identity import symbolic_identity
+from .identity import permanent_identity, symbolic_identity
 
 RENAMED, REUSED = "renamed", "reused"
 
@@ -52,15 +52,15 @@ def bearer_of(instrument: Instrument, contract: ContractInfo | None, names: Name
         names: What has been seen so far.
         timeframe: Of which bars.
     """
-    name, permanent_id = str(instrument), None
-    if contract is not None and contract.permanent_id is not None:
-        permanent_id = escaped(contract.permanent_id)
-    bearers = [each for each in names.of(name) if each.series != former(name)]
+    name, permanent_id = str(instrument), permanent_identity(contract)
+    seen = names.of(name)
+    bearers = [each for each in seen if each.series != former(name)]
+    formers = [each for each in seen if each.series == former(name)]
     latest = bearers[-1] if bearers else None
     identity = permanent_id or _symbolic(instrument, contract, latest, bearers)
     mine = next((each for each in bearers if each.series == identity), None)
     others = [each.series for each in reversed(bearers) if each.series != identity and each.bound is None]
-    others += [each.series for each in names.of(name) if each.series == former(name) and each.aside]
+    others += [each.series for each in formers if each.aside]
     happened = []
     borne = names.borne_by(identity) if mine is None else []
     # A venue or a currency more is another spelling of the same name.
@@ -78,8 +78,8 @@ def bearer_of(instrument: Instrument, contract: ContractInfo | None, names: Name
         happened=tuple(happened),
         others=tuple(other for other in others if other != unbound),
         unbound=unbound,
-        former_is_aside=any(each.is_aside(timeframe) for each in names.of(name) if each.series == former(name)),
-        former_is_bound=any(each.bound is not None for each in names.of(name) if each.series == former(name)),
+        former_is_aside=any(each.is_aside(timeframe) for each in formers),
+        former_is_bound=any(each.bound is not None for each in formers),
         taken=tuple(each.series for each in bearers),
     )
 

@@ -15,12 +15,12 @@ from .bars.answer import Answer
 from .bars.comparing import Agreement, Comparison
 from .bars.files import Claim
 from .bars.frames import Stamps
-from .bars.rows import RowState
+from .bars.rows import Rows, RowState
 from .bars.store import LocalBars
 from .bearers import REUSED
 from .fetching import ContradictedError, Fetch, Fetcher, OnStep, Sleep, Tally
 from .plan.planning import Plan, Request, plan, requests_for
-from .plan.segments import Segment, closing
+from .plan.segments import Segment, are_apart, closing
 from .renewing import Renewer
 from .target import Target
 
@@ -167,6 +167,8 @@ class Filler:
         return requests
 
     def _closing(self, requests: Sequence[Segment]) -> Sequence[Segment]:
+        if not are_apart(requests):
+            return []
         stored = self.target.read().rows.of(RowState.BAR).stamps
         return closing(requests, stored, self.request.timeframe, self.now())
 
@@ -180,7 +182,7 @@ class Filler:
             self._tell(REUSED)
             return True
         if self.target.beneath is not None:
-            await asyncio.to_thread(self._take_in)
+            await asyncio.to_thread(self._take_in, self.target.beneath)
         elif agreement is Agreement.UNCLEAR:
             raise UnclearPricesError(error.answer)
         return await self._renewed(agreement, error.answer)
@@ -224,19 +226,18 @@ class Filler:
         target = self.target
         comparison = target.series.save(answer, target.asset_type, target.beneath)
         if target.beneath is not None and comparison.agreement.holds and comparison.compared:
-            target.beneath = None
-            self.bind()
-            self._tell(BOUND)
+            self._was_bound()
         return comparison
 
-    def _take_in(self) -> None:
+    def _take_in(self, beneath: Rows) -> None:
         """Make the bars beneath the series its own, although they are on another basis: what is renewed is theirs."""
-        target = self.target
-        if target.beneath is not None:
-            target.series.take_in(target.beneath)
-            target.beneath = None
-            self.bind()
-            self._tell(BOUND)
+        self.target.series.take_in(beneath)
+        self._was_bound()
+
+    def _was_bound(self) -> None:
+        self.target.beneath = None
+        self.bind()
+        self._tell(BOUND)
 
     def _tell(self, what: str) -> None:
         if what not in self.happened:

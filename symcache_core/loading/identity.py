@@ -1,4 +1,4 @@
-"""What a series is known by where its provider has no permanent ids: the qualified symbol, with its currency."""
+"""What a series is known by: the provider's permanent id, else the qualified symbol with its currency."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from ..models import ContractInfo
 from ..symbols import Instrument
 from ..timeframes import TIMEFRAMES
 from .bars.ids import escaped
+
+
+def permanent_identity(contract: ContractInfo | None) -> str | None:
+    """What a contract's series is known by, if its provider gives it a permanent id."""
+    told = None if contract is None else contract.permanent_id
+    return None if told is None else escaped(told)
 
 
 def symbolic_identity(instrument: Instrument, contract: ContractInfo | None) -> str:

@@ -19,12 +19,12 @@ from ..protocols import Clock, ExternalDataProvider, SymbolCache
 from ..symbols import Instrument
 from .answers import OtherContractError
 from .bars.answer import Answer
-from .bars.ids import escaped
 from .bars.store import BarStore, LocalBars
 from .cancellation import Cancellable, run_cancellable
 from .fetching import Fetch, OnStep, Sleep
 from .filling import UNCOMPARED, Filler, UnclearPricesError
 from .finding import Finder
+from .identity import permanent_identity
 from .plan.planning import Plan, Request, request_for
 from .plan.ranges import DateLike, Mode, Session
 from .report import LoadReport, Progress, ProgressCallback
@@ -197,8 +197,7 @@ class DataLoadingOrchestrator:
                 f"{verdict.error_message or 'there is no such instrument'}",
                 suggested_symbol=verdict.suggested_symbol,
             )
-        told = None if verdict.contract_info is None else verdict.contract_info.permanent_id
-        now = None if told is None else escaped(told)
+        now = permanent_identity(verdict.contract_info)
         if found is not None and now != found:
             raise ProviderError(
                 f"{symbol}: the provider says that it is contract {now}, and gives bars of contract {found}; none of "

@@ -19,7 +19,7 @@ from .calendars import Calendar
 from .fetching import ContradictedError, Fetcher, OnStep
 from .plan.outlook import Expected
 from .plan.planning import Request
-from .plan.segments import Segment, closing, segments
+from .plan.segments import Segment, are_apart, closing, segments
 
 WHAT = "the provider has adjusted its prices: the history is asked for anew"
 
@@ -74,8 +74,9 @@ class Renewer:
             self.on_step(0, len(requests), WHAT)
             try:
                 await self.fetcher(self._save).run(requests)
-                stored = (await asyncio.to_thread(self.series.renewed)).of(RowState.BAR).stamps
-                await self.fetcher(self._save).run(closing(requests, stored, self.request.timeframe, self.now()))
+                if are_apart(requests):
+                    stored = (await asyncio.to_thread(self.series.renewed)).of(RowState.BAR).stamps
+                    await self.fetcher(self._save).run(closing(requests, stored, self.request.timeframe, self.now()))
             except ContradictedError as error:
                 if error.comparison.agreement is Agreement.UNSEEN:
                     return True

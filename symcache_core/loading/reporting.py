@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import pandas as pd
-
 from ..models import REPLAY, Lookup
+from .bars.moments import time_of
 from .bars.names import Names
 from .bars.rows import RowState
 from .bars.store import LocalBars
@@ -49,7 +48,7 @@ def report_of_load(
         missing=outlook.missing if is_known else None,
         provisional=outlook.provisional,
         bad=len(outlook.bad),
-        bad_rows=[pd.Timestamp(stamp, tz="UTC").isoformat() for stamp in outlook.bad],
+        bad_rows=[time_of(stamp).isoformat() for stamp in outlook.bad],
         reason=None if local.rows.has_bar.any() else _reason(request, todo),
     )
 

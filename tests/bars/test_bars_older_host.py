@@ -4,12 +4,12 @@ import json
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 
 import pandas as pd
 import pytest
 from bars.truth import Clock, at, of_one_truth, same
+from json_server import JsonServer
 
 from symcache_core import SymcacheSettings
 from symcache_core.errors import ProviderError
@@ -52,7 +52,7 @@ def rounded_down(start, end):
     return max(start, end - back)
 
 
-class OlderHost:
+class OlderHost(JsonServer):
     """The server, on any free port of the loopback; a context manager.
 
     Args:
@@ -66,38 +66,10 @@ class OlderHost:
         self.asked = []
         self._lock = threading.Lock()
 
-    def __enter__(self):
-        host = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                self._say({"healthy": True, "service": "ib-host", "status": "healthy"})
-
-            def do_POST(self):
-                question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                self._say(host.validate(question) if self.path.endswith("validate") else host.historical(question))
-
-            def _say(self, answer):
-                content = json.dumps(answer).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_args):
-                """Keep quiet."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        return self
-
-    def __exit__(self, *_exc):
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def answer(self, method, path, question):
+        if method == "GET":
+            return 200, {"healthy": True, "service": "ib-host", "status": "healthy"}
+        return 200, self.validate(question) if path.endswith("validate") else self.historical(question)
 
     def validate(self, question):
         heads = dict.fromkeys(question.get("timeframes") or (), "2000-03-01T14:30:00+00:00")

@@ -22,11 +22,6 @@ Stamps = npt.NDArray[np.datetime64]
 Floats = npt.NDArray[np.float64]
 
 
-def empty_bars() -> pd.DataFrame:
-    """No bars, with the columns and types of any other frame of them."""
-    return frame_of(np.empty(0, "datetime64[ns]"), [np.empty(0) for _ in COLUMNS])
-
-
 def frame_of(stamps: Stamps, columns: Sequence[Floats]) -> pd.DataFrame:
     """Put stamps and columns, in the order of :data:`COLUMNS`, together; the frame takes the arrays over."""
     return pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)), index=index_of(stamps), copy=False)
@@ -71,8 +66,8 @@ def conform(frame: pd.DataFrame, label: Callable[[pd.DatetimeIndex], Stamps]) ->
     if not isinstance(frame, pd.DataFrame):
         raise ProviderError(f"the provider gave a {type(frame).__name__}; a DataFrame of bars is expected")
     if frame.empty:
-        nothing = empty_bars()
-        return Given(stamps_of(pd.DatetimeIndex(nothing.index)), [np.empty(0) for _ in COLUMNS], np.empty(0, "M8[ns]"))
+        none = np.empty(0, "datetime64[ns]")
+        return Given(none, [np.empty(0) for _ in COLUMNS], none)
     if not isinstance(frame.index, pd.DatetimeIndex):
         raise ProviderError("the provider's bars have no index of times")
     if missing := [column for column in COLUMNS if column not in frame.columns]:

@@ -10,13 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote
 
-import numpy as np
-import pandas as pd
-
 from ...errors import BackendUnavailableError
 from ...timeframes import TIMEFRAMES
 from .files import folder_of, periods
 from .ids import FORMER, SeriesId
+from .moments import time_of
 from .names import Bearing
 from .rows import Rows
 from .state import SeriesState
@@ -172,16 +170,12 @@ def _kept(
         basis=basis,
         names=names,
         bars=len(stamps),
-        first=_time(stamps[0]) if len(stamps) else None,
-        last=_time(stamps[-1]) if len(stamps) else None,
+        first=time_of(stamps[0]) if len(stamps) else None,
+        last=time_of(stamps[-1]) if len(stamps) else None,
         size=sum(file.stat().st_size for file in folder.glob("*.parquet")),
         folder=folder,
         state=state,
     )
-
-
-def _time(stamp: np.datetime64) -> datetime:
-    return pd.Timestamp(stamp, tz="UTC").to_pydatetime(warn=False)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -18,7 +18,7 @@ _MONTH, _YEAR, _DECADE = "datetime64[M]", "datetime64[Y]", "datetime64[10Y]"
 _NEVER = np.datetime64("NaT", "ns")
 
 APART = np.timedelta64(10, "m")
-"""How far two looks at a missing bar have to be apart to prove that there is none."""
+"""How far two looks have to be apart to prove that a bar is missing, or those that are to be compared."""
 
 _Which = slice | npt.NDArray[np.bool_] | npt.NDArray[np.intp]
 _States = npt.NDArray[np.uint8]

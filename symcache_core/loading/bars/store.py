@@ -20,20 +20,17 @@ from .answer import Answer
 from .comparing import Agreement, Comparison, compare
 from .files import BarFiles, Claim, file_name, folder_of, path_of, periods, rename
 from .frames import Stamps, frame_of
-from .moments import limits
+from .moments import limits, moment
 from .names import Names
 from .partition import FORMER_VERSION, Origin, encode, read_partition
 from .remembering import disagree, told_by
-from .rows import Rows, RowState, period_of
+from .rows import APART, Rows, RowState, period_of
 from .state import NEW, Renewal, SeriesState, load_state
 
 log = logging.getLogger("symcache")
 
 USUAL = "usual"
 """The basis that a provider gives bars on when it is not asked for another."""
-
-APART = timedelta(minutes=10)
-"""For so long after a provider did not give the bars to compare with, that proves nothing."""
 
 GONE_AFTER = timedelta(days=1)
 """For so long a renewal waits for bars that the provider neither gives nor is proven not to have."""
@@ -236,7 +233,8 @@ class BarSeries:
         if disagree(known, answer.basis):
             return Comparison(Agreement.ADJUSTED, comparison.compared, comparison.differing)
         if comparison.agreement is Agreement.NOTHING and answer.is_seam:
-            is_proven = state.unseen is not None and answer.asked - state.unseen >= APART and not answer.failed
+            is_late = state.unseen is not None and moment(answer.asked) - moment(state.unseen) >= APART
+            is_proven = is_late and not answer.failed
             return comparison if is_proven else Comparison(Agreement.UNSEEN)
         return comparison
 

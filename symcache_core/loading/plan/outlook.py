@@ -9,11 +9,10 @@ from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from ...timeframes import Timeframe
 from ..bars.frames import Stamps
-from ..bars.moments import moment
+from ..bars.moments import moment, time_of
 from ..bars.rows import APART, Rows, RowState
 from ..calendars import Slots
 
@@ -179,4 +178,4 @@ def outlook(
 
 
 def _newest(stamps: Stamps) -> datetime | None:
-    return pd.Timestamp(stamps.max(), tz="UTC").to_pydatetime(warn=False) if len(stamps) else None
+    return time_of(stamps.max()) if len(stamps) else None

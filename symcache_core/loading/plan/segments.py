@@ -8,12 +8,11 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from ...timeframes import Timeframe
 from ..bars.comparing import OVERLAP
 from ..bars.frames import Stamps
-from ..bars.moments import moment
+from ..bars.moments import moment, time_of
 from .outlook import Expected, Flags
 
 GATHERED_WITHIN = 100
@@ -92,8 +91,21 @@ def segments(
     return found
 
 
+def are_apart(requests: Sequence[Segment]) -> bool:
+    """Whether several requests neither overlap nor take in stored bars, so that nothing has compared them."""
+    chains = list[list[Segment]]()
+    made = [request for request in requests if len(request.stamps)]
+    for request in sorted(made, key=lambda request: request.start):
+        if chains and chains[-1][-1].end >= request.start:
+            chains[-1].append(request)
+        else:
+            chains.append([request])
+    alone = sum(not any(request.is_seam for request in chain) for chain in chains)
+    return len(made) >= _SEVERAL and alone + any(request.is_seam for request in requests) > 1
+
+
 def closing(requests: Sequence[Segment], stored: Stamps, timeframe: Timeframe, now: datetime) -> list[Segment]:
-    """What is asked for after several requests that could not overlap, to see that nothing has changed meanwhile.
+    """What is asked for after requests that were apart, to see that nothing has changed meanwhile.
 
     Args:
         requests: Those that were made.
@@ -101,18 +113,8 @@ def closing(requests: Sequence[Segment], stored: Stamps, timeframe: Timeframe, n
         timeframe: The length of the bars.
         now: The provider's present (UTC).
     """
-    made = [request for request in requests if len(request.stamps)]
-    chains = list[list[Segment]]()
-    for request in sorted(made, key=lambda request: request.start):
-        if chains and chains[-1][-1].end >= request.start:
-            chains[-1].append(request)
-        else:
-            chains.append([request])
-    # What overlaps has been compared, and so has what takes in stored bars.
-    alone = sum(not any(request.is_seam for request in chain) for chain in chains)
-    if len(made) < _SEVERAL or alone + any(request.is_seam for request in requests) <= 1:
-        return []
-    first = stored[(stored >= made[0].stamps[0]) & (stored <= made[0].stamps[-1])]
+    wanted = next(request.stamps for request in requests if len(request.stamps))
+    first = stored[(stored >= wanted[0]) & (stored <= wanted[-1])]
     if not len(first):
         return []
     nothing = Expected.of_stamps(np.empty(0, "datetime64[ns]"))
@@ -210,8 +212,4 @@ class _Cutter:
         end = min(max(end, last + _TICK), first + self.span + self.length) - _TICK
         inside = self.stored.searchsorted(last, side="right") - self.stored.searchsorted(first, side="left")
         is_seam = is_alone or 0 < min(OVERLAP, len(self.stored)) <= inside
-        return Segment(_datetime(first - self.lead), _datetime(min(end, self.now)), wanted, bool(is_seam))
-
-
-def _datetime(stamp: np.datetime64) -> datetime:
-    return pd.Timestamp(stamp, tz="UTC").to_pydatetime(warn=False)
+        return Segment(time_of(first - self.lead), time_of(min(end, self.now)), wanted, bool(is_seam))
