@@ -19,17 +19,27 @@ class Timeframe:
     Args:
         name: What it is called.
         length: How long a bar is at most; one that a session's start or end cuts is shorter, and so is a short month's.
-        longest: What one request for bars may span, which is Interactive Brokers' limit.
+        limit: How far back Interactive Brokers lets one request for bars reach.
     """
 
     name: str
     length: timedelta
-    longest: timedelta
+    limit: timedelta
 
     @property
     def is_intraday(self) -> bool:
         """Whether a session has several bars, each stamped with its beginning, and not with its session's day."""
         return self.length < _DAY
+
+    @property
+    def longest(self) -> timedelta:
+        """What one request for bars may span: the limit, less what has to be asked for beyond it.
+
+        That is a day for bars within one, because a day may mean a session there; or else a bar at either end.
+        """
+        if not self.is_intraday:
+            return self.limit - 2 * self.length
+        return self.limit if self.limit <= _DAY else self.limit - _DAY
 
 
 TIMEFRAMES: Mapping[str, Timeframe] = MappingProxyType(

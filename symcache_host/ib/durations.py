@@ -45,8 +45,9 @@ def bar_size(timeframe: Timeframe) -> str:
 def spans(start: datetime, end: datetime, now: datetime, timeframe: Timeframe) -> Iterator[Span]:
     """The requests, oldest first, that together bring every bar that begins from ``start`` to ``end``.
 
-    They bring more than that: a duration is rounded up to whole units, and counted in trading days. Nothing is asked
-    past ``now``, nor before there was anything. All three are in UTC.
+    They bring more than that: a duration is rounded up to whole units, and counted in trading days. A range of up to
+    ``timeframe.longest`` is one request, unless its bars begin off the multiples of their length. Nothing is asked past
+    ``now``, nor before there was anything. All three are in UTC.
     """
     start, end = max(start, EARLIEST), min(end, now)
     if start > end:
@@ -55,25 +56,30 @@ def spans(start: datetime, end: datetime, now: datetime, timeframe: Timeframe) -
     until = _whole_second(min(until, now))
     if start >= until:
         return
-    while until - begin > timeframe.longest:
-        yield _span(begin, begin + timeframe.longest, timeframe)
-        # A day's bar may lie across the seam: an exchange's day and that of UTC differ.
-        begin += timeframe.longest - (timedelta() if timeframe.is_intraday else timeframe.length)
+    # A day's bar may lie across the seam: an exchange's day and that of UTC differ.
+    most, seam = (timeframe.longest, timedelta()) if timeframe.is_intraday else (timeframe.limit, timeframe.length)
+    while until - begin > most:
+        yield _span(begin, begin + most, timeframe)
+        begin += most - seam
     yield _span(begin, until, timeframe)
 
 
 def duration(span: timedelta, timeframe: Timeframe) -> str:
     """A span as ``durationStr``, rounded up; months are not used, for none is as long as the next.
 
+    Days of bars within a day are counted back in sessions, the one under way at the end being the first: two of them
+    reach from Thursday morning to Wednesday's opening, see https://github.com/wrighter/ib-scripts/issues/5. A span
+    touches one session more than it has days at most.
+
     >>> from symcache_core.timeframes import TIMEFRAMES
-    >>> duration(timedelta(days=30), TIMEFRAMES["1h"]), duration(timedelta(days=366), TIMEFRAMES["1d"])
+    >>> duration(timedelta(days=29), TIMEFRAMES["1h"]), duration(timedelta(days=366), TIMEFRAMES["1d"])
     ('30 D', '2 Y')
     >>> duration(timedelta(days=62), TIMEFRAMES["1M"])
     '1 Y'
     """
     days = _whole(span, _DAY)
-    if timeframe.is_intraday and span <= LONGEST_IN_SECONDS * _SECOND:
-        return f"{_whole(span, _SECOND)} S"
+    if timeframe.is_intraday:
+        return f"{_whole(span, _SECOND)} S" if span <= LONGEST_IN_SECONDS * _SECOND else f"{days + 1} D"
     if timeframe.length == _WEEK and _whole(span, _WEEK) <= LONGEST_IN_WEEKS:
         return f"{_whole(span, _WEEK)} W"
     if timeframe.length < _WEEK and days <= LONGEST_IN_DAYS:

@@ -53,9 +53,11 @@ def test_each_timeframe_has_a_name_at_interactive_brokers(timeframe):
         ("1m", timedelta(hours=1), "3600 S"),
         ("1m", timedelta(seconds=1, microseconds=1), "2 S"),
         ("1m", DAY, "86400 S"),
-        ("5m", DAY + timedelta(seconds=1), "2 D"),
-        ("1h", 30 * DAY, "30 D"),
-        ("4h", 119 * DAY + timedelta(seconds=1), "120 D"),
+        ("5m", DAY, "86400 S"),
+        ("5m", DAY + timedelta(seconds=1), "3 D"),
+        ("5m", 2 * DAY, "3 D"),
+        ("1h", 29 * DAY, "30 D"),
+        ("4h", 118 * DAY + timedelta(seconds=1), "120 D"),
         ("1d", timedelta(hours=1), "1 D"),
         ("1d", 365 * DAY, "365 D"),
         ("1d", 366 * DAY, "2 Y"),
@@ -64,7 +66,7 @@ def test_each_timeframe_has_a_name_at_interactive_brokers(timeframe):
         ("1w", 364 * DAY, "52 W"),
         ("1w", 365 * DAY, "1 Y"),
         ("1w", 730 * DAY, "2 Y"),
-        ("3h", 30 * DAY, "30 D"),
+        ("3h", 29 * DAY, "30 D"),
         ("1M", DAY, "1 Y"),
         ("1M", 366 * DAY, "2 Y"),
         ("1M", 5 * 365 * DAY, "5 Y"),
@@ -80,7 +82,10 @@ def test_a_duration_never_falls_short_and_keeps_to_its_units(timeframe, span):
     assert re.fullmatch(r"[1-9]\d* [SDWY]", text)
     assert length_of(text) >= span
     count, unit = text.split(" ")
-    assert int(count) <= {"S": 86_400, "D": 365, "W": 52, "Y": 6}[unit]
+    if not timeframe.is_intraday:
+        assert int(count) <= {"D": 365, "W": 52, "Y": 6}[unit]
+    elif unit == "D":
+        assert int(count) * DAY >= span + DAY, "a day may be a session, and the first one is under way"
 
 
 @given(timeframes, moments, lengths)
@@ -90,7 +95,7 @@ def test_the_requests_for_a_range_cover_it_without_a_hole_and_within_the_limits(
     assert asked
     reached = start
     for span in asked:
-        assert length_of(span.duration) <= timeframe.longest
+        assert length_of(span.duration) <= timeframe.limit
         assert end_of(span) - length_of(span.duration) <= reached, "no hole before it"
         reached = end_of(span)
     assert reached > end
@@ -110,10 +115,19 @@ def test_a_run_of_bars_as_long_as_allowed_is_one_request_where_bars_begin_at_mul
     assert end_of(span) >= begin + bars * timeframe.length, "the last bar is whole"
 
 
+@EVERY_TIMEFRAME
+def test_a_range_as_long_as_is_allowed_is_one_request_even_where_bars_begin_off_their_multiples(timeframe):
+    for lead in (timedelta(), timedelta(minutes=45)):
+        begin = datetime(2020, 1, 6, 22, 15, tzinfo=UTC)
+        room = timeframe.length if timeframe.is_intraday else timedelta()
+        end = begin + timeframe.longest - room - lead - timedelta(seconds=1)
+        assert len(list(spans(begin, end, LATER, timeframe))) == 1
+
+
 def test_nothing_is_asked_past_the_present():
     now = datetime(2020, 1, 10, 12, tzinfo=UTC)
     (span,) = spans(datetime(2020, 1, 9, tzinfo=UTC), datetime(2020, 2, 1, tzinfo=UTC), now, TIMEFRAMES["1h"])
-    assert span == ("20200110-12:00:00", "2 D")
+    assert span == ("20200110-12:00:00", "3 D")
     assert not list(spans(now + DAY, now + 2 * DAY, now, TIMEFRAMES["1h"]))
 
 

@@ -73,7 +73,7 @@ def segments(
         earlier: Whether to compare bars of a day before the last ones, too: what is adjusted over night changes those.
         lead: How long before its stamp a bar may begin.
     """
-    span = np.timedelta64(timeframe.longest - timeframe.length - lead)
+    span = _span(timeframe, lead)
     cutter = _Cutter(expected, stored, span, np.timedelta64(timeframe.length), np.timedelta64(lead), moment(now))
     groups = list(_groups(expected.stamps, np.flatnonzero(due), doubtful, span))
     if newest_first:
@@ -118,8 +118,14 @@ def closing(requests: Sequence[Segment], stored: Stamps, timeframe: Timeframe, n
     if not len(first):
         return []
     nothing = Expected.of_stamps(np.empty(0, "datetime64[ns]"))
-    span, length = np.timedelta64(timeframe.longest - timeframe.length), np.timedelta64(timeframe.length)
-    return [_Cutter(nothing, first, span, length, np.timedelta64(0, "ns"), moment(now)).seam(first[-1])]
+    length, lead = np.timedelta64(timeframe.length), timedelta()
+    return [_Cutter(nothing, first, _span(timeframe, lead), length, np.timedelta64(lead), moment(now)).seam(first[-1])]
+
+
+def _span(timeframe: Timeframe, lead: timedelta) -> np.timedelta64:
+    """How far apart the stamps of one request may be: its end is one bar after the last, which may be off the grid."""
+    bars = 2 if timeframe.is_intraday else 1
+    return np.timedelta64(timeframe.longest - bars * timeframe.length - lead)
 
 
 def _groups(
