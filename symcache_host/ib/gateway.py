@@ -7,8 +7,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from ib_async import BarData
 
@@ -41,6 +42,9 @@ from .ttl_cache import TtlCache
 SECOND_LOOK = 5.0
 """Seconds between the two negative answers that together are a verdict."""
 
+SECOND_LOOK_AT_DATA = 15.5
+"""Seconds between two answers that there is no data: the same historical request may not be made within 15."""
+
 MAX_WAIT = 25.0
 """Seconds that a request may be queued."""
 
@@ -54,6 +58,9 @@ CACHE_TTL = 86_400.0
 """Seconds for which they are. Contract details change over night, and first bars hardly ever."""
 
 NO_CONTRACT = "200"
+NO_DATA = "162"
+
+T = TypeVar("T")
 
 
 class IbGateway:
@@ -152,7 +159,8 @@ class IbGateway:
     ) -> Bars:
         """The bars that begin from ``start`` to ``end`` (UTC): a day's with its midnight, a week's with its Monday.
 
-        A month's begins with its first day.
+        A month's begins with its first day. Nothing is asked for after a contract's last trade date, and that there is
+        nothing where a request reaches was said twice, and all was well with Interactive Brokers both times.
         """
         self.calls += 1
         instrument, frame = Instrument.parse(symbol), TIMEFRAMES[timeframe]
@@ -160,7 +168,10 @@ class IbGateway:
         listing = cached.value if cached is not None else await self._find(instrument, caller)
         if listing is None:
             raise SymbolNotFoundError(f"Symbol {symbol} not found")
-        requests = list(islice(spans(start, end, self.as_of(), frame), MAX_SPANS + 1))
+        present = self.as_of()
+        if (ended := valid_until(listing)) is not None:
+            present = min(present, datetime.fromtimestamp(ended, UTC))
+        requests = list(islice(spans(start, end, present, frame), MAX_SPANS + 1))
         if len(requests) > MAX_SPANS:
             raise ProviderError(
                 f"{start:%Y-%m-%d} to {end:%Y-%m-%d} is too much at once: ask for bars of {timeframe} in pieces of "
@@ -169,7 +180,8 @@ class IbGateway:
         made_of = basis(listing.contract, session)
         bars: dict[datetime, Bar] = {}
         for span in requests:
-            for sent in await self._client.bars(listing.contract, frame, span, made_of, caller):
+            ask = partial(self._client.bars, listing.contract, frame, span, made_of, caller)
+            for sent in await self._given(ask, f"{instrument} has no bars") or ():
                 bar = _bar(sent, frame)
                 if start <= bar.time <= end:
                     bars[bar.time] = bar
@@ -186,11 +198,11 @@ class IbGateway:
         last_reset = self._connection.connectivity.last_reset
         listing = await self._look(instrument, caller)
         if listing is None:
-            self._check_conclusive(instrument, last_reset)
+            self._check_conclusive(NO_CONTRACT, f"{instrument} is unknown", last_reset)
             await self._sleep(SECOND_LOOK)
             listing = await self._look(instrument, caller)
         if listing is None:
-            self._check_conclusive(instrument, last_reset)
+            self._check_conclusive(NO_CONTRACT, f"{instrument} is unknown", last_reset)
             self._listings.discard(instrument)
             return None
         self._listings.put(instrument, listing)
@@ -202,33 +214,52 @@ class IbGateway:
                 return listing
         return None
 
-    def _check_conclusive(self, instrument: Instrument, last_reset: datetime | None) -> None:
+    def _check_conclusive(self, code: str, said: str, last_reset: datetime | None) -> None:
         now, connectivity = self.as_of(), self._connection.connectivity
         if (ends := reset_ends(now)) is not None:
-            raise _inconclusive(instrument, "while its servers restart", (ends - now).total_seconds())
+            raise _inconclusive(code, said, "while its servers restart", (ends - now).total_seconds())
         if not connectivity.conclusive or connectivity.last_reset != last_reset:
-            raise _inconclusive(instrument, "without a whole connection", None)
+            raise _inconclusive(code, said, "without a whole connection", None)
 
     async def _head(self, listing: Listing, caller: Caller) -> str | None:
         contract = listing.contract
         key = contract.conId, what_to_show(contract), regular_hours_only(contract)
         if (cached := self._heads.get(key)) is not None:
             return cached.value
-        first = await self._client.head_timestamp(contract, caller)
+        ask = partial(self._client.head_timestamp, contract, caller)
+        first = await self._given(ask, f"{contract.symbol} has no data")
         head = None if first is None else first.isoformat()
         self._heads.put(key, head)
         return head
+
+    async def _given(self, ask: Callable[[], Awaitable[T]], nothing: str) -> T:
+        """What a request for history brings; that it brings nothing, only if two conclusive answers agree.
+
+        Args:
+            ask: Makes the request.
+            nothing: What it means if it brings nothing.
+
+        Raises:
+            ProviderUnavailableError: It brings nothing, which proves nothing now.
+        """
+        last_reset = self._connection.connectivity.last_reset
+        if given := await ask():
+            return given
+        self._check_conclusive(NO_DATA, nothing, last_reset)
+        await self._sleep(SECOND_LOOK_AT_DATA)
+        given = await ask()
+        if not given:
+            self._check_conclusive(NO_DATA, nothing, last_reset)
+        return given
 
     def _with_provenance(self, answer: ProviderAnswer, code: str | None) -> ProviderAnswer:
         origin = {"provider": self.name, "gateway": self.name, "code": code}
         return replace(answer, provenance=answer.provenance.model_copy(update=origin))
 
 
-def _inconclusive(instrument: Instrument, when: str, retry_after: float | None) -> ProviderUnavailableError:
+def _inconclusive(code: str, said: str, when: str, retry_after: float | None) -> ProviderUnavailableError:
     return ProviderUnavailableError(
-        f"Interactive Brokers says that {instrument} is unknown, {when}, which proves nothing",
-        code=NO_CONTRACT,
-        retry_after=retry_after,
+        f"Interactive Brokers says that {said}, {when}, which proves nothing", code=code, retry_after=retry_after
     )
 
 

@@ -53,6 +53,18 @@ HMDS = "Historical Market Data Service error message:"
         (10090, "Part of requested market data is not subscribed.", Meaning.PERMISSION, ProviderPermissionError),
         (10197, "No market data during competing live session", Meaning.PERMISSION, ProviderPermissionError),
         (366, "No historical data query found for ticker id", Meaning.CANCELLED, ProviderTimeoutError),
+        (203, "The security is not available or allowed for this account", Meaning.PERMISSION, ProviderPermissionError),
+        (162, HMDS + "invalid step: 1", Meaning.BAD_REQUEST, ProviderError),
+        (162, HMDS + "HMDS server disconnect occurred.", Meaning.UNREACHABLE, ProviderUnavailableError),
+        (10089, "requires additional subscription for API", Meaning.PERMISSION, ProviderPermissionError),
+        (10091, "Part of requested market data requires", Meaning.PERMISSION, ProviderPermissionError),
+        (10168, "Requested market data is not subscribed.", Meaning.PERMISSION, ProviderPermissionError),
+        (10186, "Requested market data is not subscribed.", Meaning.PERMISSION, ProviderPermissionError),
+        (10187, "Failed to request historical ticks", Meaning.PERMISSION, ProviderPermissionError),
+        (10190, "Max number of tick-by-tick requests", Meaning.PACING, ProviderPacingError),
+        (10299, "Expected what to show is AGGTRADES", Meaning.BAD_REQUEST, ProviderError),
+        (10314, "End Date/Time: invalid", Meaning.BAD_REQUEST, ProviderError),
+        (478, "Parameters in request conflicts", Meaning.BAD_REQUEST, ProviderError),
         (99999, "what nobody has seen before", Meaning.UNKNOWN, ProviderUnavailableError),
     ],
 )
@@ -105,3 +117,33 @@ def test_the_text_of_an_error_is_one_line():
     assert str(error_of(321, "Error\nvalidating\r\n request")) == (
         "Interactive Brokers: Error validating request (code 321)"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("历史市场数据服务错误信息:HMDS query returned no data: 700@SEHK Trades", Meaning.NO_DATA),
+        ("Fehlermeldung des historischen Marktdatendienstes:HMDS query returned no data", Meaning.NO_DATA),
+        ("Fehlermeldung des historischen Marktdatendienstes:Keine Daten", Meaning.NO_DATA),
+        ("历史市场数据服务错误信息:没有数据", Meaning.NO_DATA),
+        ("Keine Marktdaten-Berechtigung für NYSE STK", Meaning.PERMISSION),
+        ("Pacing-Verletzung", Meaning.PACING),
+        ("Что-то пошло не так", Meaning.UNKNOWN),
+    ],
+)
+def test_a_162_in_another_language_is_what_it_is_in_english_or_else_unknown(text, meaning):
+    assert classify(162, text).meaning is meaning
+
+
+@pytest.mark.parametrize("code", sorted({row.code for row in TABLE} - {162, 200, 322, 420}))
+def test_every_other_code_means_the_same_in_any_language(code):
+    assert len({classify(code, text).meaning for text in ("", "Fehler", "错误", "no data", "ambiguous", "pacing")}) == 1
+
+
+def test_a_text_that_cannot_be_read_says_how_tws_can_be_made_readable():
+    assert "in English" in str(error_of(162, "Что-то пошло не так"))
+    assert "in English" not in str(error_of(162, "what nobody has seen before"))
+
+
+def test_each_line_of_the_table_names_its_source():
+    assert all(row.source for row in TABLE)
