@@ -14,6 +14,7 @@ from importlib.resources import files
 import pytest
 from patience import PATIENCE
 from tws.codes import PACING
+from tws.listings import as_written_there
 from tws.looptime import run
 from tws.market import NOW
 from tws.process import TwsProcess
@@ -379,9 +380,9 @@ def test_bars_are_those_of_the_broker_however_many_requests_they_take():
     ("symbol", "timeframe", "start", "end", "count", "first", "last"),
     [
         ("AAPL", "1m", "2012-01-03T15:00", "2012-01-03T15:29:59", 30, "2012-01-03T15:00", "2012-01-03T15:29"),
-        ("AAPL", "1h", "2012-01-03", "2012-01-03T23:59:59", 7, "2012-01-03T14:30", "2012-01-03T20:30"),
-        ("AAPL", "2h", "2012-01-03", "2012-01-03T23:59:59", 4, "2012-01-03T14:30", "2012-01-03T20:30"),
-        ("AAPL", "3h", "2012-01-03", "2012-01-03T23:59:59", 3, "2012-01-03T14:30", "2012-01-03T20:30"),
+        ("AAPL", "1h", "2012-01-03", "2012-01-03T23:59:59", 7, "2012-01-03T14:30", "2012-01-03T20:00"),
+        ("AAPL", "2h", "2012-01-03", "2012-01-03T23:59:59", 4, "2012-01-03T14:30", "2012-01-03T19:00"),
+        ("AAPL", "3h", "2012-01-03", "2012-01-03T23:59:59", 3, "2012-01-03T14:30", "2012-01-03T20:00"),
         ("AAPL", "1d", "2012-01-03", "2012-01-03", 1, "2012-01-03", "2012-01-03"),
         ("AAPL", "1w", "2012-01-02", "2012-01-23", 4, "2012-01-02", "2012-01-23"),
         ("AAPL", "1M", "2012-01-01", "2012-12-31", 12, "2012-01-01", "2012-12-01"),
@@ -441,7 +442,7 @@ def test_the_hours_that_are_asked_for_are_those_that_are_given():
 
     regular, extended, usual = told(story)
     assert usual == regular
-    assert (regular[0].time, regular[-1].time) == (on("2012-01-03T14:30"), on("2012-01-03T20:30"))
+    assert (regular[0].time, regular[-1].time) == (on("2012-01-03T14:30"), on("2012-01-03T20:00"))
     assert (extended[0].time, extended[-1].time) == (on("2012-01-03T09:00"), on("2012-01-04T00:00") - HOUR)
 
 
@@ -534,7 +535,7 @@ def test_the_servers_restart_at_night_and_for_longer_on_friday(moment, end):
 
 def test_a_thousand_symbols_are_validated_as_fast_as_the_rules_allow_and_none_is_broken():
     rows = csv.reader(files("symcache_host").joinpath("data", "us_symbols.csv").read_text().splitlines()[1:1001])
-    symbols = [row[0] for row in rows]
+    symbols = [as_written_there(row[0]) for row in rows]
     caller = Caller("load", Priority.WARMING)
 
     async def story(tws, gateway):

@@ -4,6 +4,10 @@ HMDS = "Historical Market Data Service error message:"
 PACING = HMDS + "Historical data request pacing violation"
 CANCELLED = HMDS + "API historical data query cancelled: {}"
 NO_HEAD = HMDS + "No head time stamp"
+OTHER_ADDRESS = "Trading TWS session is connected from a different IP address"
+DISCONNECTED = (
+    "Historical Market Data Service query message:HMDS server disconnect occurred.  Attempting reconnection..."
+)
 
 TEXTS = {
     100: "Max rate of messages per second has been exceeded.",
@@ -11,6 +15,7 @@ TEXTS = {
     165: "Historical market Data Service query message:HMDS server connection was successful.",
     200: "No security definition has been found for the request",
     321: "Error validating request.-'bN' : cause - Historical data request is invalid",
+    320: "Server error when reading an API client request.",
     326: "Unable to connect as the client id is already in use. Retry with a unique client id.",
     354: "Requested market data is not subscribed.",
     366: "No historical data query found for ticker id",
@@ -29,10 +34,16 @@ TEXTS = {
     2110: "Connectivity between Trader Workstation and server is broken. It will be restored automatically.",
     2157: "Sec-def data farm connection is broken:{farm}",
     2158: "Sec-def data farm connection is OK:{farm}",
+    10089: "Requested market data requires additional subscription for API.",
     10090: "Part of requested market data is not subscribed.",
     10167: "Requested market data is not subscribed. Displaying delayed market data.",
+    10168: "Requested market data is not subscribed. Delayed market data is not enabled.",
+    10186: "Requested market data is not subscribed. Delayed market data is not enabled.",
+    10187: "Failed to request historical ticks:No market data permissions",
     10197: "No market data during competing live session",
-    10314: "End Date/Time: The date, time, or time-zone entered is invalid.",
+    10314: "End Date/Time: The date, time, or time-zone entered is invalid. The correct format is yyyymmdd hh:mm:ss "
+    "xx/xxxx, or yyyymmdd-hh:mm:ss for a time in UTC.",
+    10339: "Setting end date/time for continuous future security type is not allowed.",
 }
 
 FARMS = {"usfarm": 2104, "ushmds": 2106, "secdefil": 2158}
@@ -54,6 +65,11 @@ class RefusedError(Exception):
         super().__init__(code)
         self.code = code
         self.text = text or TEXTS.get(code, f"Error {code}")
+
+
+def invalid(cause):
+    """What is told of a request that cannot be read."""
+    return RefusedError(321, f"Error validating request.-'bN' : cause - {cause}")
 
 
 def words_of(code, farm=None):

@@ -5,7 +5,7 @@ import json
 
 from .server import SimulatedTws
 
-ORDERS = ("fault", "clear_faults", "notice", "reset", "restart", "start", "stop", "drop", "counts")
+ORDERS = ("fault", "clear_faults", "notice", "switch", "reset", "restart", "start", "stop", "drop", "counts")
 
 
 async def serve(port, **options):

@@ -6,16 +6,20 @@ from collections import Counter
 from . import protocol
 from .codes import CANCELLED, FARM_DOWN, FARM_OF, FARMS, TEXTS, RefusedError, words_of
 from .faults import Fault, Faults
+from .languages import said
 from .market import Market
+from .outages import Outages
 from .pacing import STRIKES, Monitor
 from .protocol import ClientMessage, ServerMessage
+from .troubles import Troubles
 
 
 class Client:
-    """Who is at the other end of a socket."""
+    """Who is at the other end of a socket, and is told everything in the language that is switched on."""
 
-    def __init__(self, writer):
+    def __init__(self, writer, behaviours):
         self.writer = writer
+        self._behaviours = behaviours
         self.id = None
         self.slots = set()
         """The numbers of the requests for historical data that are open; a head timestamp's until it is cancelled."""
@@ -24,9 +28,12 @@ class Client:
         if not self.writer.is_closing():
             self.writer.write(message)
 
+    def inform(self, number, code, text):
+        self.tell(protocol.error(number, code, said(text, self._behaviours)))
+
     def fail(self, number, code, text):
         self.slots.discard(number)
-        self.tell(protocol.error(number, code, text))
+        self.inform(number, code, text)
 
 
 class Handler:
@@ -35,14 +42,20 @@ class Handler:
     Args:
         now: Its present; nothing later has happened for it.
         latency: Seconds that every answer takes.
+        behaviours: Those that are switched on.
+        tws: Who starts and stops.
     """
 
-    def __init__(self, now, latency):
+    def __init__(self, now, latency, behaviours, tws):
         self.faults = Faults()
         self._market = Market(now)
         self._latency = latency
-        self._monitor = Monitor(lambda: asyncio.get_running_loop().time())
+        self._behaviours = behaviours
+        self._troubles = Troubles(behaviours)
+        self._outages = Outages(behaviours, tws)
+        self._monitor = Monitor(lambda: asyncio.get_running_loop().time(), behaviours, self._market.contract_of)
         self._clients = {}
+        self._held = Counter()
         self._farms = {}
         self._ids_used = []
         self._asked = Counter()
@@ -51,13 +64,17 @@ class Handler:
     def receive(self, client, number, fields):
         """Do what a message asks for."""
         self._counts["messages"] += 1
+        if number in set(ClientMessage):
+            self._obey(client, number, fields)
+        else:
+            client.inform(-1, 320, TEXTS[320])
+        if number not in protocol.REQUESTS and client.id is not None:
+            self._permitted(client, -1, lambda: self._monitor.message(client.id))
+
+    def _obey(self, client, number, fields):
         match number:
             case ClientMessage.START:
                 self._welcome(client, int(fields[1]))
-            case ClientMessage.POSITIONS:
-                client.tell(protocol.frame(ServerMessage.POSITIONS_END, 1))
-            case ClientMessage.ACCOUNT_SUMMARY:
-                client.tell(protocol.frame(ServerMessage.ACCOUNT_SUMMARY_END, 1, fields[1]))
             case ClientMessage.TIME:
                 self._asked["time"] += 1
                 self._respond(client, "time", None, lambda: protocol.time(self._market.now))
@@ -65,16 +82,19 @@ class Handler:
                 self._cancel(client, int(fields[0]))
             case ClientMessage.CANCEL_BARS:
                 self._cancel(client, int(fields[1]), CANCELLED)
-            case _:
+            case _ if number in protocol.REQUESTS:
                 self._request(client, protocol.REQUESTS[number].read(fields))
-        if number not in protocol.REQUESTS and client.id is not None:
-            self._permitted(client, -1, lambda: self._monitor.message(client.id))
+            case _:
+                client.tell(protocol.nothing(number, fields))
 
     def leave(self, client):
         """Forget somebody who has gone."""
         if client.id is not None:
             del self._clients[client.id]
             self._monitor.forget(client.id)
+            if seconds := self._behaviours.number("id-held"):
+                self._held[client.id] += 1
+                asyncio.get_running_loop().call_later(seconds, self._held.subtract, [client.id])
 
     def notice(self, code, farm=None, text=None):
         """Tell everybody something that answers no request; a farm that is down is told to newcomers, too."""
@@ -83,7 +103,7 @@ class Handler:
         if code in FARM_DOWN:
             self._farms[farm] = code
         for client in self._clients.values():
-            client.tell(protocol.error(-1, code, text or words_of(code, farm)))
+            client.inform(-1, code, text or words_of(code, farm))
 
     def counts(self):
         """What happened so far, and how things stand: plain values that JSON can carry."""
@@ -104,7 +124,7 @@ class Handler:
         return sum(len(client.slots) for client in self._clients.values())
 
     def _welcome(self, client, wanted):
-        if wanted in self._clients:
+        if wanted in self._clients or self._held[wanted] or wanted == self._behaviours.number("id-taken"):
             self._counts["refused ids"] += 1
             client.fail(-1, 326, TEXTS[326])
             client.writer.close()
@@ -115,12 +135,11 @@ class Handler:
 
     def _greeting(self):
         well = {farm: code for farm, code in FARMS.items() if farm not in self._farms}
-        messages = [
-            protocol.frame(ServerMessage.ACCOUNTS, 1, "DU0000000"),
-            protocol.frame(ServerMessage.NEXT_VALID_ID, 1, 1),
-            *(protocol.error(-1, code, words_of(code, farm)) for farm, code in (self._farms | well).items()),
-        ]
-        return b"".join(messages)
+        notices = [(code, words_of(code, farm)) for farm, code in (self._farms | well).items()]
+        if self._outages.lost:
+            notices.append((2110, TEXTS[2110]))
+        told = (protocol.error(-1, code, said(text, self._behaviours)) for code, text in notices)
+        return b"".join([protocol.welcome(), *told])
 
     def _request(self, client, request):
         self._asked[request.kind] += 1
@@ -146,7 +165,12 @@ class Handler:
         return True
 
     def _respond(self, client, kind, request, answer):
-        fault = self.faults.take(kind, request.query.symbol if request else None) or Fault(kind)
+        fault = (
+            self.faults.take(kind, request.query.symbol if request else None)
+            or self._outages.take(client, request)
+            or self._troubles.take(request)
+            or Fault(kind)
+        )
         if fault.hang:
             return
         delay = self._latency + fault.slow

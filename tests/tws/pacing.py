@@ -1,10 +1,19 @@
-"""The pace that Interactive Brokers asks for, as rules that are data, and a monitor that counts what breaks them."""
+"""The pace that Interactive Brokers asks for, as rules that are data, and a monitor that counts what breaks them.
+
+The rules are those of https://interactivebrokers.github.io/tws-api/historical_limitations.html, read twice: as most
+clients read them, and in the strictest way that the words allow, in which
+
+- a window holds whatever came in it, its very ends included, so that 15 seconds are not enough for "within 15 seconds";
+- a request that was refused or called off counts as any other, so that 15 seconds begin anew with each;
+- two descriptions of one contract are the same contract;
+- the 50 messages of a second are those of all clients, and each message is one, cancellations and heartbeats included.
+"""
 
 from collections import Counter, defaultdict, deque
 from typing import NamedTuple
 
 from .codes import PACING, TEXTS, RefusedError
-from .market import is_small
+from .spans import is_small
 
 MOST_OPEN = 50
 TOLERANCE = 1e-6
@@ -37,53 +46,65 @@ class Window:
         self._rule = rule
         self._times = deque()
 
-    def add(self, now, weight=1):
+    def add(self, now, weight, tolerance):
         """Note something; whether that was too much."""
-        while self._times and self._times[0] <= now - self._rule.seconds + TOLERANCE:
+        while self._times and self._times[0] <= now - self._rule.seconds + tolerance:
             self._times.popleft()
         self._times.extend([now] * weight)
         return len(self._times) > self._rule.most
 
 
 class Monitor:
-    """Sees all messages of all clients, and keeps count."""
+    """Sees all messages of all clients, and keeps count.
 
-    def __init__(self, clock):
+    Args:
+        clock: The present, in seconds.
+        behaviours: Says whether the rules are read strictly.
+        contract_of: Which contract a description means, in whatever form tells it from all others.
+    """
+
+    def __init__(self, clock, behaviours, contract_of):
         self._clock = clock
+        self._behaviours = behaviours
+        self._contract_of = contract_of
         self._windows = {}
         self.violations = Counter()
         self.strikes = defaultdict(int)
 
+    @property
+    def _strict(self):
+        return "strict" in self._behaviours
+
     def message(self, client):
         """A client has sent a message, whatever it is."""
-        self._count(client, MESSAGES, client)
+        self._check(client, [(MESSAGES, None if self._strict else client, 1)])
 
     def request(self, client, request, open_requests):
         """A client has asked for historical data, and has so many such requests open."""
         if open_requests >= MOST_OPEN:
             self._violation(client, "open requests", RefusedError(420))
-        query, what = request.query, request.what
+        contract, what = self._contract_of(request.query) if self._strict else request.query, request.what
         weight = 2 if what == "BID_ASK" else 1
-        self._count(client, SAME_REQUEST, _without_number(request))
-        self._count(client, ONE_CONTRACT, (query, what), weight)
+        counts = [(SAME_REQUEST, (contract, *request.without_contract()), 1), (ONE_CONTRACT, (contract, what), weight)]
         if request.kind == "bars" and is_small(request.size):
-            self._count(client, SMALL_BARS, None, weight)
+            counts.append((SMALL_BARS, None, weight))
+        self._check(client, counts)
 
     def forget(self, client):
         """A client has gone; the next one under its id starts without strikes."""
         self.strikes.pop(client, None)
         self._windows.pop((MESSAGES.name, client), None)
 
-    def _count(self, client, rule, scope, weight=1):
+    def _check(self, client, counts):
+        broken = [rule for rule, scope, weight in counts if self._is_too_much(rule, scope, weight)]
+        if broken:
+            self._violation(client, broken[0].name, RefusedError(broken[0].code, broken[0].text))
+
+    def _is_too_much(self, rule, scope, weight):
         window = self._windows.setdefault((rule.name, scope), Window(rule))
-        if window.add(self._clock(), weight):
-            self._violation(client, rule.name, RefusedError(rule.code, rule.text))
+        return window.add(self._clock(), weight, -TOLERANCE if self._strict else TOLERANCE)
 
     def _violation(self, client, name, refusal):
         self.violations[name] += 1
         self.strikes[client] += 1
         raise refusal
-
-
-def _without_number(request):
-    return type(request), *(value for name, value in sorted(vars(request).items()) if name != "number")

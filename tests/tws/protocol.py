@@ -14,15 +14,28 @@ LONGEST = 64 * 1024
 class ClientMessage(IntEnum):
     """Numbers of the messages that a client sends."""
 
+    OPEN_ORDERS = 5
+    ACCOUNT = 6
+    EXECUTIONS = 7
+    IDS = 8
     DETAILS = 9
+    BIND_OPEN_ORDERS = 15
+    ALL_OPEN_ORDERS = 16
+    ACCOUNTS = 17
     BARS = 20
     CANCEL_BARS = 25
     TIME = 49
+    MARKET_DATA_TYPE = 59
     POSITIONS = 61
     ACCOUNT_SUMMARY = 62
+    CANCEL_ACCOUNT_SUMMARY = 63
+    CANCEL_POSITIONS = 64
     START = 71
+    ACCOUNT_MULTI = 76
+    CANCEL_ACCOUNT_MULTI = 77
     HEAD = 87
     CANCEL_HEAD = 90
+    COMPLETED_ORDERS = 99
 
 
 class ServerMessage(IntEnum):
@@ -35,9 +48,14 @@ class ServerMessage(IntEnum):
     BARS = 17
     TIME = 49
     DETAILS_END = 52
+    OPEN_ORDERS_END = 53
+    ACCOUNT_END = 54
+    EXECUTIONS_END = 55
     POSITIONS_END = 62
     ACCOUNT_SUMMARY_END = 64
+    ACCOUNT_MULTI_END = 74
     HEAD = 88
+    COMPLETED_ORDERS_END = 102
 
 
 @dataclass(frozen=True)
@@ -56,13 +74,32 @@ class Query:
     currency: str
     local_symbol: str
     trading_class: str
+    expired: bool
+
+    @classmethod
+    def read(cls, fields):
+        *description, expired = fields
+        return cls(*description, expired == "1")
 
 
-QUERY_FIELDS = 12
+QUERY_FIELDS = 13
+
+
+class Request:
+    """What all requests about contracts have in common."""
+
+    def without_number(self):
+        """What is asked, whoever asks it."""
+        return self.query, *self.without_contract()
+
+    def without_contract(self):
+        """What is asked, whoever asks it about whatever contract."""
+        fields = (value for name, value in sorted(vars(self).items()) if name not in ("number", "query"))
+        return self.kind, *fields
 
 
 @dataclass(frozen=True)
-class DetailsRequest:
+class DetailsRequest(Request):
     """Which contracts fit a description?"""
 
     number: int
@@ -73,11 +110,11 @@ class DetailsRequest:
     @classmethod
     def read(cls, fields):
         _version, number, *rest = fields
-        return cls(int(number), Query(*rest[:QUERY_FIELDS]))
+        return cls(int(number), Query.read(rest[:QUERY_FIELDS]))
 
 
 @dataclass(frozen=True)
-class HeadRequest:
+class HeadRequest(Request):
     """Since when is there data?"""
 
     number: int
@@ -91,12 +128,12 @@ class HeadRequest:
     @classmethod
     def read(cls, fields):
         number, *rest = fields
-        _expired, rth, what, format_date = rest[QUERY_FIELDS:]
-        return cls(int(number), Query(*rest[:QUERY_FIELDS]), rth == "1", what, format_date)
+        rth, what, format_date = rest[QUERY_FIELDS:]
+        return cls(int(number), Query.read(rest[:QUERY_FIELDS]), rth == "1", what, format_date)
 
 
 @dataclass(frozen=True)
-class BarsRequest:
+class BarsRequest(Request):
     """Which bars are there in a span?"""
 
     number: int
@@ -113,11 +150,36 @@ class BarsRequest:
     @classmethod
     def read(cls, fields):
         number, *rest = fields
-        _expired, end, size, duration, rth, what, format_date = rest[QUERY_FIELDS : QUERY_FIELDS + 7]
-        return cls(int(number), Query(*rest[:QUERY_FIELDS]), end, size, duration, rth == "1", what, format_date)
+        end, size, duration, rth, what, format_date = rest[QUERY_FIELDS : QUERY_FIELDS + 6]
+        return cls(int(number), Query.read(rest[:QUERY_FIELDS]), end, size, duration, rth == "1", what, format_date)
 
 
 REQUESTS = {ClientMessage.DETAILS: DetailsRequest, ClientMessage.HEAD: HeadRequest, ClientMessage.BARS: BarsRequest}
+
+
+ACCOUNT = "DU0000000"
+
+
+# What there is to tell of orders, positions and accounts, which is nothing: an end at once. A client that does not log
+# in as read-only asks for all of it.
+NOTHING = {
+    ClientMessage.OPEN_ORDERS: lambda _fields: (ServerMessage.OPEN_ORDERS_END, 1),
+    ClientMessage.ALL_OPEN_ORDERS: lambda _fields: (ServerMessage.OPEN_ORDERS_END, 1),
+    ClientMessage.COMPLETED_ORDERS: lambda _fields: (ServerMessage.COMPLETED_ORDERS_END,),
+    ClientMessage.EXECUTIONS: lambda fields: (ServerMessage.EXECUTIONS_END, 1, fields[1]),
+    ClientMessage.ACCOUNT: lambda fields: (ServerMessage.ACCOUNT_END, 1, fields[2] or ACCOUNT),
+    ClientMessage.ACCOUNT_MULTI: lambda fields: (ServerMessage.ACCOUNT_MULTI_END, 1, fields[1]),
+    ClientMessage.ACCOUNT_SUMMARY: lambda fields: (ServerMessage.ACCOUNT_SUMMARY_END, 1, fields[1]),
+    ClientMessage.POSITIONS: lambda _fields: (ServerMessage.POSITIONS_END, 1),
+    ClientMessage.ACCOUNTS: lambda _fields: (ServerMessage.ACCOUNTS, 1, ACCOUNT),
+    ClientMessage.IDS: lambda _fields: (ServerMessage.NEXT_VALID_ID, 1, 1),
+}
+
+
+def nothing(number, fields):
+    """The end of what is not there, if a message asks for something."""
+    ends = NOTHING.get(number)
+    return frame(*ends(fields)) if ends else b""
 
 
 async def handshake(reader, writer):
@@ -154,8 +216,18 @@ def _text(field):
 
 
 def error(number, code, text):
-    """The message that a request, or nobody's in particular if it is -1, has failed."""
-    return frame(ServerMessage.ERROR, 2, number, code, text, "")
+    """The message that a request, or nobody's in particular if it is -1, has failed.
+
+    From version 153 of the protocol on its text is in ASCII, and other letters are told by their numbers
+    (``ENCODE_MSG_ASCII7`` in the clients of Interactive Brokers, of which ib_async reads nothing).
+    """
+    plain = "".join(letter if letter.isascii() else f"\\u{ord(letter):04x}" for letter in text)
+    return frame(ServerMessage.ERROR, 2, number, code, plain, "")
+
+
+def welcome():
+    """Whose accounts there are, and the number of the next order."""
+    return frame(ServerMessage.ACCOUNTS, 1, ACCOUNT) + frame(ServerMessage.NEXT_VALID_ID, 1, 1)
 
 
 def time(now):

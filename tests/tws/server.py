@@ -7,6 +7,8 @@ import asyncio
 import socket
 
 from . import protocol
+from .behaviours import Behaviours
+from .delays import Line
 from .faults import Fault
 from .handler import Client, Handler
 from .market import NOW
@@ -19,13 +21,18 @@ class SimulatedTws:
         port: Where to listen; 0 takes any free port.
         now: Its present; nothing later has happened for it.
         latency: Seconds that every answer takes.
+        behaviours: The names of those to be switched on; see `behaviours`.
+        delays: Gives the seconds that a message of a client takes to arrive; each socket keeps its order.
     """
 
-    def __init__(self, *, port=0, now=NOW, latency=0.0):
+    def __init__(self, *, port=0, now=NOW, latency=0.0, behaviours=(), delays=None):
         # It never listens, and keeps the port while the server is down.
         self._reserved = bound(port)
         self.port = self._reserved.getsockname()[1]
-        self._handler = Handler(now, latency)
+        self._behaviours = Behaviours(behaviours)
+        self._handler = Handler(now, latency, self._behaviours, self)
+        self._delays = delays
+        self._background = set()
         self._server = None
         self._restarting = None
         self._serving = {}
@@ -35,6 +42,8 @@ class SimulatedTws:
         return self
 
     async def __aexit__(self, *_exc):
+        for task in self._background.copy():
+            task.cancel()
         await self.stop()
         self._reserved.close()
 
@@ -69,6 +78,16 @@ class SimulatedTws:
         if self._serving:
             await asyncio.wait(self._serving.copy())
 
+    def switch(self, name, *, on=True):
+        """Switch a behaviour on, as ``competing`` or ``competing=162``, or off; see `behaviours`."""
+        self._behaviours.switch(name, on=on)
+
+    def in_background(self, work):
+        """Let something be done beside the clients; it ends with the server."""
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
     def fault(self, kind, **what):
         """Let something go wrong; see `Fault`."""
         self._handler.faults.add(Fault(kind, **what))
@@ -91,17 +110,29 @@ class SimulatedTws:
 
     async def _serve(self, reader, writer):
         self._serving[asyncio.current_task()] = writer
-        client = Client(writer)
+        client = Client(writer, self._behaviours)
+        line = Line(self._delays, lambda message: self._handler.receive(client, *message))
         try:
+            if not await self._is_open(reader):
+                return
             await protocol.handshake(reader, writer)
             while not writer.is_closing():
-                self._handler.receive(client, *await protocol.read_message(reader))
+                line.carry(await protocol.read_message(reader))
         except (OSError, ValueError, asyncio.IncompleteReadError):
             pass  # it has gone, or speaks another protocol
         finally:
+            line.cut()
             self._handler.leave(client)
             writer.close()
             del self._serving[asyncio.current_task()]
+
+    async def _is_open(self, reader):
+        """Whether the API takes anybody; a client is read, and then left alone or hung up on."""
+        if not {"api-silent", "api-closes"} & set(self._behaviours):
+            return True
+        while await reader.read(protocol.LONGEST) and "api-silent" in self._behaviours:
+            pass
+        return False
 
 
 def bound(port):
