@@ -19,13 +19,18 @@
     │   ├── ProviderTimeoutError      no answer in time
     │   ├── ProviderPacingError       asked too often; see ``retry_after``
     │   ├── ProviderPermissionError   not allowed to see this
+    │   ├── AmbiguousSymbolError      there are several, and nothing says which; see ``alternatives``
     │   └── ProviderNoDataError       it says that there are no bars, which proves nothing
     └── LoadCancelledError            a load was told to stop
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
+
+AMBIGUOUS = "ambiguous"
+"""The code of a symbol that fits several instruments."""
 
 
 class SymcacheError(Exception):
@@ -124,6 +129,29 @@ class ProviderPacingError(ProviderError):
 
 class ProviderPermissionError(ProviderError):
     """The provider does not let this account see the answer."""
+
+
+class AmbiguousSymbolError(ProviderError):
+    """The symbol fits several instruments, and nothing says which of them is meant.
+
+    Args:
+        message: What to show; it names the alternatives.
+        alternatives: For each of those instruments, the symbol that means it and no other; none if the provider does
+            not say which they are.
+        code: The provider's own code for what happened.
+        retry_after: Never of use here: asking again changes nothing.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        alternatives: Iterable[str] = (),
+        code: str | None = AMBIGUOUS,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, code=code, retry_after=retry_after)
+        self.alternatives = tuple(alternatives)
 
 
 class ProviderNoDataError(ProviderError):

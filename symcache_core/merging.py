@@ -10,6 +10,7 @@ from datetime import UTC, datetime, time, timedelta
 from .models import (
     ANY_TIMEFRAME,
     CachedSymbolInfo,
+    ContractInfo,
     FrozenDict,
     Part,
     Provenance,
@@ -18,7 +19,7 @@ from .models import (
     VerdictChange,
 )
 from .policy import CLOCK_TOLERANCE, Freshness, Policy, freshness, with_changes
-from .symbols import Instrument
+from .symbols import Instrument, canonical_multiplier
 
 SECOND_OPINION_AFTER = 600.0
 """How long after a first contradiction a valid symbol may be declared invalid."""
@@ -130,7 +131,19 @@ def overrules(known: CachedSymbolInfo, negative: CachedSymbolInfo, instrument: I
         return False
     asked = (instrument.asset_type, instrument.venue, instrument.currency)
     found = (contract.asset_type, contract.exchange, contract.currency)
-    return all(not one or one == other for one, other in zip(asked, found, strict=True))
+    narrower = (instrument.trading_class, instrument.multiplier)
+    return all(
+        not one or one == other for one, other in zip(asked + narrower, found + _narrower(contract), strict=True)
+    )
+
+
+def _narrower(contract: ContractInfo) -> tuple[str, str]:
+    """The trading class and the multiplier of a contract, as a symbol would say them."""
+    trading_class, multiplier = (str(contract.contract.get(name) or "") for name in ("tradingClass", "multiplier"))
+    try:
+        return trading_class.upper(), canonical_multiplier(multiplier)
+    except ValueError:
+        return trading_class.upper(), ""
 
 
 def _serves_as_valid(info: CachedSymbolInfo, now: float, policy: Policy) -> bool:

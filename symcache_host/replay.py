@@ -18,6 +18,7 @@ from symcache_core.errors import ProviderError, SymbolNotFoundError
 from symcache_core.symbols import Instrument
 
 from .gateway import Bar, Bars, Caller
+from .preferred import preferred_shares
 from .wire import Basis, Session
 
 RECORDED = "1d"
@@ -123,11 +124,12 @@ class ReplayGateway:
 
     def _find(self, symbol: str) -> Listing | None:
         asked = Instrument.parse(symbol)
-        listing = self._listings.get(asked.symbol)
+        listing = next((self._listings[form] for form in _forms(asked.symbol) if form in self._listings), None)
         if listing is None:
             return None
         fits = (
             asked.asset_type in SHARES
+            and not (asked.trading_class or asked.multiplier)
             and asked.venue in ("", "SMART", listing.exchange.upper())
             and asked.currency in ("", listing.currency)
         )
@@ -165,6 +167,12 @@ class ReplayGateway:
             begin = datetime.fromisoformat(day).replace(tzinfo=UTC)
             recordings.setdefault(symbol, []).append(Bar(begin, *map(float, figures)))
         return recordings
+
+
+def _forms(symbol: str) -> tuple[str, ...]:
+    """How the list may have a symbol; it writes a preferred share as ``BAC PK``."""
+    preferred = tuple(f"{root} P{series}" for root, series in preferred_shares(symbol))
+    return (symbol, *preferred) if symbol.isupper() else (*preferred, symbol.upper())
 
 
 def _one_letter_apart(symbol: str) -> Iterator[set[str]]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from symcache_core import BulkSymbolCache, CachedSymbolInfo, Lookup, ProviderAnswer, SymbolLookup
 from symcache_core.errors import (
+    AmbiguousSymbolError,
     InvalidSymbolError,
     ProviderError,
     ProviderPacingError,
@@ -234,6 +235,7 @@ class HostService:
             "error_code": getattr(error, "code", None),
             "retry_after": getattr(error, "retry_after", None),
             "suggested_symbol": getattr(error, "suggested_symbol", None),
+            "alternatives": list(error.alternatives) if isinstance(error, AmbiguousSymbolError) else None,
             "provenance": self._origin,
         }
 
@@ -262,6 +264,8 @@ async def _deadline(options: CallOptions) -> AsyncGenerator[None]:
 
 def _kind(error: Exception) -> ErrorKind:
     match error:
+        case AmbiguousSymbolError():
+            return "ambiguous"
         case ProviderPacingError():
             return "pacing"
         case ProviderPermissionError():

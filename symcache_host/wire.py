@@ -27,7 +27,7 @@ LONGEST_WAIT = 86400.0
 
 PRIORITY_ORDER = "where not all can go at once: foreground before refresh before warming"
 
-ErrorKind = Literal["permanent", "transient", "pacing", "permission"]
+ErrorKind = Literal["permanent", "transient", "pacing", "permission", "ambiguous"]
 Urgency = Literal["foreground", "refresh", "warming"]
 Session = Literal["regular", "extended"]
 
@@ -149,11 +149,14 @@ class Answer(BaseModel):
     error_kind: ErrorKind | None = Field(
         None,
         description="permanent: asking again changes nothing; transient: it may; pacing: asked too often; permission: "
-        "not for this account",
+        "not for this account; ambiguous: the symbol fits several instruments",
     )
     error_code: str | None = Field(None, description="the gateway's own code")
     retry_after: float | None = Field(None, description="seconds after which asking again makes sense")
     suggested_symbol: str | None = Field(None, description="the symbol that may have been meant")
+    alternatives: list[str] | None = Field(
+        None, description="of an ambiguous symbol: for each instrument that it fits, the symbol that means no other"
+    )
     provenance: Origin = Field(description="who gave the answer")
 
 

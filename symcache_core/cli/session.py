@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..errors import SymcacheError
+from ..errors import AmbiguousSymbolError, SymcacheError
 from ..factory import open_symbol_cache
 from ..models import REPLAY, Lookup
 from ..protocols import HasAsOf
@@ -131,9 +131,17 @@ class Session:
             yield
         except SymcacheError as error:
             self.output.error(f"{subject}: {error}" if subject else str(error))
+            if isinstance(error, AmbiguousSymbolError):
+                self.output.show({}, self._ambiguous(subject, error))
             if self._verbosity > 1:
                 traceback.print_exc()
             self.end_with(status_of(error))
+
+    def _ambiguous(self, subject: str | None, error: AmbiguousSymbolError) -> Iterator[Record]:
+        """For programs, what else to ask for; people have read it in the message."""
+        if self.output.as_json:
+            alternatives = list(error.alternatives)
+            yield {"symbol": subject, "error": str(error), "error_code": error.code, "alternatives": alternatives}
 
     def each(self, subjects: Iterable[str], action: Callable[[str], Record | None]) -> Iterator[Record]:
         """Give what an action makes of each subject; one that fails is reported and hurts no other."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from ..errors import ConfigurationError, SymcacheError
+from ..errors import AmbiguousSymbolError, ConfigurationError, SymcacheError
 from ..registry import Registry
 from .exits import Status, status_of
 from .extras import needs
@@ -159,7 +159,14 @@ def _record(provider: str, summary: WarmingSummary) -> dict[str, Any]:
         "asked": summary.asked,
         "valid": summary.valid,
         "invalid": [{"symbol": symbol, "suggested_symbol": near} for symbol, near in summary.invalid.items()],
-        "failed": [{"symbol": symbol, "error": str(error)} for symbol, error in summary.failed.items()],
+        "failed": [_failure(symbol, error) for symbol, error in summary.failed.items()],
         "seconds": round(summary.seconds, 3),
         "symbols_per_second": round(summary.rate, 1),
     }
+
+
+def _failure(symbol: str, error: Exception) -> dict[str, Any]:
+    failure: dict[str, Any] = {"symbol": symbol, "error": str(error)}
+    if isinstance(error, AmbiguousSymbolError):
+        failure["alternatives"] = list(error.alternatives)
+    return failure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
@@ -15,6 +16,9 @@ from ..symbols import Instrument
 STDIN = "-"
 SUFFIXES = (".txt", ".csv")
 COLUMN = "symbol"
+
+_OPTION = re.compile(r"(?:class|multiplier)\s*=", re.IGNORECASE)
+"""What follows a comma that is part of a symbol."""
 
 UNIVERSES = {"us": ("symcache_host", "data/us_symbols.csv")}
 """The package and the file of each list that comes with symcache."""
@@ -87,7 +91,7 @@ def _listed(text: str, source: str) -> Iterator[str]:
     rows = csv.reader(line.partition("#")[0] for line in io.StringIO(text))
     column: int | None = None
     for row in rows:
-        cells = [cell.strip() for cell in row]
+        cells = _joined(cell.strip() for cell in row)
         if not any(cells):
             continue
         if column is None:
@@ -103,6 +107,17 @@ def _listed(text: str, source: str) -> Iterator[str]:
         except InvalidSymbolError as error:
             raise _bad(source, rows.line_num, str(error)) from None
         yield cells[column]
+
+
+def _joined(cells: Iterable[str]) -> list[str]:
+    """Cells, of which those that a comma within a symbol has made are put together again."""
+    joined: list[str] = []
+    for cell in cells:
+        if joined and _OPTION.match(cell):
+            joined[-1] += f",{cell}"
+        else:
+            joined.append(cell)
+    return joined
 
 
 def _bad(source: str, line: int, why: str) -> ConfigurationError:

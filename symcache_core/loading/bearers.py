@@ -63,8 +63,8 @@ def bearer_of(instrument: Instrument, contract: ContractInfo | None, names: Name
     others += [each.series for each in formers if each.aside]
     happened = []
     borne = names.borne_by(identity) if mine is None else []
-    # A venue or a currency more is another spelling of the same name.
-    if borne and all(Instrument.parse(each.name).symbol != instrument.symbol for each in borne):
+    # A venue or a currency more is another spelling of the same name, and so is another case.
+    if borne and all(Instrument.parse(each.name).folded().symbol != instrument.folded().symbol for each in borne):
         happened.append(RENAMED)
     if latest is not None and latest.series != identity and not _may_be(latest, permanent_id, timeframe):
         happened.append(REUSED)

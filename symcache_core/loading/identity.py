@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..models import ContractInfo
 from ..symbols import Instrument
 from ..timeframes import TIMEFRAMES
@@ -21,7 +23,6 @@ def symbolic_identity(instrument: Instrument, contract: ContractInfo | None) -> 
     'AAPL@:USD'
     """
     currency = instrument.currency or (contract.currency if contract is not None else "")
-    qualified = Instrument(instrument.symbol, instrument.asset_type, instrument.venue, currency.upper())
-    identity = escaped(str(qualified))
+    identity = escaped(str(replace(instrument, currency=currency.upper())))
     # What could be somebody's id, or the folder of 0.1.0's bars of that length, is told apart.
     return f"STK:{identity}" if identity.isdigit() or identity.lower() in TIMEFRAMES else identity

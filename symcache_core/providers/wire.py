@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Json, ValidationError
 
 from ..errors import (
+    AMBIGUOUS,
+    AmbiguousSymbolError,
     ProviderError,
     ProviderNoDataError,
     ProviderPacingError,
@@ -59,6 +61,7 @@ class _Answer(BaseModel):
     error_code: str | None = None
     retry_after: float | None = None
     suggested_symbol: str | None = None
+    alternatives: list[str] | None = None
     provenance: _Origin | None = None
 
     @property
@@ -268,6 +271,8 @@ def _failure(answer: _Answer, url: str) -> ProviderError:
     message = answer.error or getattr(answer, "error_message", None) or f"{url} failed and gave no reason"
     if answer.is_older and isinstance(answer, _Bars) and _NO_DATA.search(message):
         return ProviderNoDataError(message)
+    if answer.error_kind == AMBIGUOUS:
+        return AmbiguousSymbolError(message, alternatives=answer.alternatives or ())
     kinds = {
         None: OlderHostFailure,
         "permanent": ProviderError,

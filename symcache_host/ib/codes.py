@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
 from symcache_core.errors import (
+    AmbiguousSymbolError,
     ProviderError,
     ProviderPacingError,
     ProviderPermissionError,
@@ -20,6 +22,7 @@ class Meaning(StrEnum):
     """What a code says."""
 
     NO_CONTRACT = "no such contract, if a second look agrees"
+    AMBIGUOUS = "several contracts, of which one has to be chosen"
     NO_DATA = "the contract has no such data"
     BAD_REQUEST = "the request was wrong, which proves nothing about the symbol"
     PACING = "asked too often"
@@ -78,7 +81,7 @@ _NO_PERMISSION = (
 
 # Of several lines for a code, the first one whose words are in the text holds.
 TABLE = (
-    Row(200, ("ambiguous",), Meaning.BAD_REQUEST, source=_CODES),
+    Row(200, ("ambiguous",), Meaning.AMBIGUOUS, source=_CODES),
     Row(200, (), Meaning.NO_CONTRACT, source="https://github.com/erdewit/ib_insync/issues/330"),
     Row(203, (), Meaning.PERMISSION, source=_CODES),
     Row(162, ("pacing",), Meaning.PACING, 15.0, "https://github.com/QuantConnect/Lean/issues/607"),
@@ -141,6 +144,8 @@ TABLE = (
 IN_ENGLISH = "; TWS can say that in English: Global Configuration, API, Settings, Show API error messages in English"
 """What makes a text readable that is not; see https://interactivebrokers.github.io/tws-api/error_handling.html"""
 
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+
 WARNINGS = range(2100, 2200)
 """The codes of warnings; those that are not in the table are notices."""
 
@@ -151,6 +156,7 @@ LOOKS: Mapping[Meaning, int] = MappingProxyType({Meaning.NO_CONTRACT: 2, Meaning
 ERRORS: Mapping[Meaning, type[ProviderError]] = MappingProxyType(
     {
         Meaning.NO_CONTRACT: ProviderUnavailableError,  # a verdict only if confirmed, and then no error
+        Meaning.AMBIGUOUS: AmbiguousSymbolError,
         Meaning.NO_DATA: ProviderUnavailableError,  # an answer if every farm is at work, and then no error
         Meaning.BAD_REQUEST: ProviderError,
         Meaning.PACING: ProviderPacingError,
@@ -166,6 +172,15 @@ ERRORS: Mapping[Meaning, type[ProviderError]] = MappingProxyType(
         Meaning.UNKNOWN: ProviderUnavailableError,
     }
 )
+
+
+def readable(text: str) -> str:
+    r"""A text of TWS with its letters in place: it tells those beyond ASCII by their numbers, as ``\u00fc``.
+
+    >>> readable(r"Anfrage f\u00fcr 700")
+    'Anfrage für 700'
+    """
+    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
 
 
 def classify(code: int, text: str) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from types import MappingProxyType
@@ -13,10 +13,14 @@ from ib_async import Contract, ContractDetails
 
 from symcache_core import ContractInfo
 from symcache_core.errors import InvalidSymbolError
-from symcache_core.symbols import Instrument
+from symcache_core.symbols import CURRENCIES, Instrument
 
 from ..wire import Basis, Session
+from .ambiguity import alternatives, ambiguous, fitting, is_alike, is_asked, market, spelling
+from .exchanges import has_other_names, house, present_name
 from .hours import day_of, trading_hours, zone_of
+from .spellings import coin_and_currency, future_forms, share_forms
+from .spellings import is_asked_in_every_form as every_form_of_future
 
 SMART = "SMART"
 _SHARES = "STK"
@@ -41,21 +45,40 @@ _DEFAULTS: Mapping[str, _Default] = MappingProxyType(
     }
 )
 
+_KNOWN_ANYWHERE = ("FUT", "IND")
+"""The types that can be asked for without naming an exchange."""
+
+_PAIR = re.compile(r"(?P<base>[A-Z]{3})(?P<quote>[A-Z]{3})")
+
+_NOT_ASKED: Mapping[str, str] = MappingProxyType(
+    {
+        "CONTFUT": "a continuous future is made of many contracts, and has no verdict of its own: ask for one of them, "
+        "by its expiry as in FUT:{symbol} 202612{at}, or by its local symbol as in FUT:ESZ6@CME",
+        "OPT": "options are not kept: ask for what they are on, such as AAPL",
+        "FOP": "options on futures are not kept: ask for the future, as in FUT:ESZ6@CME",
+        "BOND": "bonds are not kept",
+        "WAR": "structured warrants are not kept: ask for what they are on; one listed as a share is asked for as "
+        "a share, as in XYZ WS",
+        "FUND": "mutual funds are not kept: they have no bars; a fund that is traded on an exchange is asked for as a "
+        "share",
+        "BAG": "a combination is made of several contracts: ask for each of them",
+        "NEWS": "news have no bars",
+    }
+)
+
 _WHAT_TO_SHOW: Mapping[str, str] = MappingProxyType(
     {"CASH": "MIDPOINT", "CMDTY": "MIDPOINT", "CFD": "MIDPOINT", "CRYPTO": "AGGTRADES"}
 )
 
 _METALS = ("XAU", "XAG", "XPT", "XPD")  # currencies to ISO 4217, commodities there
 
-_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-_MONTH_IN_WORDS = re.compile(rf"(?P<symbol>\S+) (?P<month>{'|'.join(_MONTHS)}) (?P<year>\d\d)")
-_EXPIRY = re.compile(r"(?P<symbol>.+) (?P<expiry>\d{6}|\d{8})")
-_LOCAL_SYMBOL = re.compile(r".*(?:[FGHJKMNQUVXZ]\d{1,2}| .*)")  # a month's letter and a year, or several words
+# https://www.optionseducation.org/referencelibrary/faq/options-symbology: the root, the day, call or put, the strike.
+_OPTION = re.compile(r"[A-Z]{1,6} ?\d{6}[CP]\d{8}")
 
 # Of several listings the primary one is the first of these; over the counter comes after any exchange.
 _PRIMARY = ("NYSE", "NASDAQ", "ARCA", "AMEX", "BATS")
 _OVER_THE_COUNTER = ("PINK", "OTCBB", "OTCLNKECN")
-_FORMER_NAMES = {"ISLAND": "NASDAQ"}
+_ROUTERS = ("SMART", "QBALGO")  # QBALGO repeats what is traded at CME and elsewhere
 
 _CONTRACT_FIELDS = (
     "conId",
@@ -74,17 +97,23 @@ _CONTRACT_FIELDS = (
 class Listing(NamedTuple):
     """What Interactive Brokers knows a symbol as; ``others`` are the symbols of what else it could have been.
 
-    ``is_primary`` says whether anything sets it apart from those.
+    ``why`` says what sets it apart from those.
     """
 
     details: ContractDetails
     contract: Contract
     others: tuple[str, ...] = ()
-    is_primary: bool = True
+    why: str = ""
 
 
-def candidates(instrument: Instrument) -> tuple[Contract, ...]:
+def candidates(instrument: Instrument, today: date) -> tuple[Contract, ...]:
     """The contracts to request, the next one only where the one before is unknown.
+
+    A trading class and a multiplier are left to :func:`choose`: nobody knows how they are written there.
+
+    Args:
+        instrument: What is asked for.
+        today: The present, from which the decade is told of a future's year of one digit.
 
     Raises:
         InvalidSymbolError: A future without an expiry, or a type that this gateway cannot ask for.
@@ -92,22 +121,14 @@ def candidates(instrument: Instrument) -> tuple[Contract, ...]:
     if instrument.asset_type == "CASH" and instrument.symbol in _METALS:
         instrument = _metal(instrument)
     kind = instrument.asset_type or _SHARES
-    default = _DEFAULTS.get(kind)
-    if default is None:
-        raise InvalidSymbolError(f"{instrument}: the ib gateway asks for {', '.join(_DEFAULTS)} only")
-    if kind == _SHARES:
-        return _shares(instrument, default)
-    names = _future(instrument) if kind == "FUT" else {"symbol": instrument.symbol}
-    currency = instrument.currency or default.currency
-    exchanges = (instrument.venue,) if instrument.venue else default.exchanges
-    return tuple(Contract(secType=kind, exchange=exchange, currency=currency, **names) for exchange in exchanges)
+    if kind not in _DEFAULTS or (kind == _SHARES and _OPTION.fullmatch(instrument.symbol)):
+        raise _not_asked(instrument, kind if kind not in _DEFAULTS else "OPT")
+    return tuple(_shares(instrument) if kind == _SHARES else _others(instrument, kind, today))
 
 
-def is_asked_as_written(instrument: Instrument) -> bool:
-    """Whether a symbol has all that tells the contract; some futures' local symbols have more spaces than are kept."""
-    if instrument.asset_type != "FUT" or _EXPIRY.fullmatch(instrument.symbol):
-        return True
-    return " " not in instrument.symbol
+def is_asked_in_every_form(instrument: Instrument) -> bool:
+    """Whether what is asked for takes in every form that a symbol can stand for."""
+    return instrument.asset_type != "FUT" or every_form_of_future(instrument.symbol)
 
 
 def what_to_show(contract: Contract) -> str:
@@ -141,7 +162,7 @@ def named(contract: Contract) -> dict[str, Any]:
 
 
 def choose(found: Sequence[ContractDetails], instrument: Instrument) -> Listing | None:
-    """The contract that a symbol means: of several, the primary listing.
+    """The contract that a symbol means: of several, the primary listing, or the future whose class is its symbol.
 
     Args:
         found: What Interactive Brokers answered.
@@ -149,17 +170,22 @@ def choose(found: Sequence[ContractDetails], instrument: Instrument) -> Listing 
 
     Returns:
         ``None`` if none is what was asked for.
+
+    Raises:
+        AmbiguousSymbolError: Nothing says which of several is meant.
     """
     by_id: dict[int, tuple[ContractDetails, Contract]] = {}
-    for details in found:
-        if details.contract is not None and _is_asked(details.contract, instrument):
+    for details in sorted(found, key=_is_less_telling):
+        if details.contract is not None and is_asked(details.contract, instrument):
             by_id.setdefault(details.contract.conId, (details, _askable(details.contract)))
-    ranked = sorted(by_id.values(), key=lambda each: _rank(each[1]))
-    if not ranked:
+    known = sorted(fitting([contract for _, contract in by_id.values()], instrument), key=_rank)
+    if not known:
         return None
-    (details, contract), *rest = ranked
-    is_primary = not rest or _rank(contract) < _rank(rest[0][1])
-    return Listing(details, contract, tuple(_qualified(other) for _, other in rest), is_primary)
+    chosen, why = _chosen(known)
+    if chosen is None:
+        raise ambiguous(instrument, alternatives(known, instrument))
+    details, _ = by_id[chosen.conId]
+    return Listing(details, chosen, tuple(spelling(other) for other in known if other is not chosen), why)
 
 
 def describe(listing: Listing, instrument: Instrument) -> ContractInfo:
@@ -181,7 +207,7 @@ def describe(listing: Listing, instrument: Instrument) -> ContractInfo:
     return ContractInfo(
         symbol=str(instrument.unqualified()),
         asset_type=contract.secType,
-        exchange=_market(contract),
+        exchange=market(contract),
         currency=contract.currency,
         description=details.longName,
         contract=named(contract),
@@ -209,37 +235,83 @@ def valid_until(listing: Listing) -> float | None:
     return datetime.combine(last + timedelta(days=1), time(), zone).timestamp()
 
 
+def _not_asked(instrument: Instrument, kind: str) -> InvalidSymbolError:
+    at = f"@{instrument.venue}" if instrument.venue else ""
+    why = _NOT_ASKED.get(kind, "").format(symbol=instrument.symbol, at=at)
+    return InvalidSymbolError(f"{instrument}: {why}; the ib gateway asks for {', '.join(_DEFAULTS)} only")
+
+
 def _metal(instrument: Instrument) -> Instrument:
     """An ounce of it, which is asked for by the name of the pair."""
     currency = instrument.currency or _DEFAULTS["CASH"].currency
-    return Instrument(f"{instrument.symbol}{currency}", "CMDTY", instrument.venue, currency)
+    return replace(instrument, symbol=f"{instrument.symbol}{currency}", asset_type="CMDTY", currency=currency)
 
 
-def _shares(instrument: Instrument, default: _Default) -> tuple[Contract, ...]:
+def _shares(instrument: Instrument) -> Iterator[Contract]:
     # A venue alone says enough: its currency is whatever is traded there.
-    venue = "" if instrument.venue == SMART else instrument.venue
-    currency = instrument.currency or ("" if venue else default.currency)
-    # In the United States a class share is written with a space, in Toronto with a point.
-    dotted = " " in instrument.symbol and currency != default.currency
-    symbols = (instrument.symbol, instrument.symbol.replace(" ", ".")) if dotted else (instrument.symbol,)
-    return tuple(
-        Contract(secType=_SHARES, symbol=symbol, exchange=SMART, primaryExchange=venue, currency=currency)
-        for symbol in symbols
-    )
+    venue = "" if instrument.venue == SMART else present_name(instrument.venue)
+    currency = instrument.currency or ("" if venue else _DEFAULTS[_SHARES].currency)
+    forms = share_forms(instrument.symbol, venue, currency)
+    for symbol in forms:
+        yield Contract(secType=_SHARES, symbol=symbol, exchange=SMART, primaryExchange=venue, currency=currency)
+    if venue:  # there under another of its names, or not routed to by SMART, as India's is not
+        for symbol in forms:
+            yield Contract(secType=_SHARES, symbol=symbol, currency=currency)
+    coin = coin_and_currency(instrument.symbol)
+    if coin and not (instrument.asset_type or venue or instrument.currency) and coin[1] in CURRENCIES:
+        yield from _others(Instrument(coin[0], "CRYPTO", "", coin[1]), "CRYPTO", date.min)
 
 
-def _future(instrument: Instrument) -> dict[str, str | bool]:
-    """What names a future: its local symbol, or its symbol and expiry; an expired one has bars all the same."""
-    if match := _MONTH_IN_WORDS.fullmatch(instrument.symbol):
-        expiry = f"20{match['year']}{_MONTHS.index(match['month']) + 1:02}"
-        return {"symbol": match["symbol"], "lastTradeDateOrContractMonth": expiry, "includeExpired": True}
-    if match := _EXPIRY.fullmatch(instrument.symbol):
-        return {"symbol": match["symbol"], "lastTradeDateOrContractMonth": match["expiry"], "includeExpired": True}
-    if not _LOCAL_SYMBOL.fullmatch(instrument.symbol):
+def _others(instrument: Instrument, kind: str, today: date) -> Iterator[Contract]:
+    default = _DEFAULTS[kind]
+    names = list(_names(instrument, kind, instrument.currency or default.currency, today))
+    exchanges = (present_name(instrument.venue),) if instrument.venue else default.exchanges
+    if kind in _KNOWN_ANYWHERE and has_other_names(instrument.venue):
+        exchanges = (*exchanges, "")
+    for exchange in exchanges:
+        for name in names:
+            yield Contract(secType=kind, exchange=exchange, **name)
+
+
+def _names(instrument: Instrument, kind: str, currency: str, today: date) -> Iterator[dict[str, Any]]:
+    """What names a contract that is no share, in each form in which it may be known."""
+    symbol = instrument.symbol
+    if kind == "FUT":
+        yield from _future(instrument, currency, today)
+        return
+    joined = re.sub(r"[ ./-]", "", symbol)
+    named = coin_and_currency(symbol)
+    pair = _PAIR.fullmatch(joined)
+    if kind == "CRYPTO" and named and instrument.currency in ("", named[1]):
+        yield {"symbol": named[0], "currency": named[1]}
+    if kind == "CMDTY" and pair and pair["base"] in _METALS and instrument.currency in ("", pair["quote"]):
+        yield {"symbol": joined, "currency": pair["quote"]}
+        return
+    if kind == "CMDTY" and symbol in _METALS:
+        symbol += currency
+    yield {"symbol": symbol, "currency": currency}
+    if kind == "CRYPTO" and symbol[-3:] in CURRENCIES and instrument.currency in ("", symbol[-3:]) and symbol[:-3]:
+        yield {"symbol": symbol[:-3], "currency": symbol[-3:]}
+    if kind == "CFD" and named:
+        yield {"symbol": " ".join(named), "currency": currency}
+    if kind == "CFD" and pair and currency in ("", pair["quote"]):
+        yield {"symbol": pair["base"], "currency": pair["quote"]}
+
+
+def _future(instrument: Instrument, currency: str, today: date) -> Iterator[dict[str, Any]]:
+    forms = future_forms(instrument.symbol, today)
+    if not forms:
         raise InvalidSymbolError(
             f"{instrument}: a future needs its local symbol or its expiry, as in FUT:ESZ6@CME or FUT:ES 202612@CME"
         )
-    return {"localSymbol": instrument.symbol, "includeExpired": True}
+    for form in forms:
+        yield {
+            "localSymbol": form.local,
+            "symbol": form.symbol,
+            "lastTradeDateOrContractMonth": form.expiry,
+            "includeExpired": True,  # it has bars all the same
+            "currency": currency,
+        }
 
 
 def _askable(contract: Contract) -> Contract:
@@ -247,41 +319,44 @@ def _askable(contract: Contract) -> Contract:
     return replace(contract, includeExpired=True) if contract.secType == "FUT" else contract
 
 
-def _is_asked(contract: Contract, instrument: Instrument) -> bool:
-    venue = _home(instrument.venue)
-    listed = {_home(contract.primaryExchange) or _home(contract.exchange)}
-    if contract.secType != _SHARES:
-        listed.add(_home(contract.exchange))
-    return venue in ("", SMART, *listed) and instrument.currency in ("", contract.currency)
+def _is_less_telling(details: ContractDetails) -> int:
+    """Orders what is told of one contract at several exchanges: a share's router, or else where it is listed."""
+    contract = details.contract
+    if contract is None:
+        return 0
+    is_share = contract.secType == _SHARES
+    if contract.exchange in _ROUTERS:
+        return 0 if is_share else 2
+    return 1 if not is_share or house(contract.exchange) == house(contract.primaryExchange) else 2
 
 
-def _home(exchange: str) -> str:
-    """An exchange's name as it can be compared: what follows a point is left out by some calls."""
-    name = exchange.partition(".")[0]
-    return _FORMER_NAMES.get(name, name)
-
-
-def _market(contract: Contract) -> str:
-    exchange = contract.primaryExchange or contract.exchange
-    return _FORMER_NAMES.get(exchange, exchange)
+def _chosen(contracts: Sequence[Contract]) -> tuple[Contract | None, str]:
+    """The contract that is meant, and why; ``None`` if nothing says so."""
+    first = contracts[0]
+    if all(is_alike(contract, first) for contract in contracts):
+        return first, "the first that was told" if len(contracts) > 1 else ""
+    if first.secType == "FUT":
+        of_class = [contract for contract in contracts if contract.tradingClass == contract.symbol]
+        one = of_class[0] if of_class and all(is_alike(contract, of_class[0]) for contract in of_class) else None
+        return one, "the one whose trading class is the symbol"
+    if first.secType == _SHARES:
+        best = [contract for contract in contracts if _rank(contract) == _rank(first)]
+        one = best[0] if all(is_alike(contract, best[0]) for contract in best) else None
+        return one, "the primary listing" if len(best) == 1 else "the first that was told"
+    return None, ""
 
 
 def _rank(contract: Contract) -> int:
-    market = _market(contract)
-    if market in _PRIMARY:
-        return _PRIMARY.index(market)
-    return len(_PRIMARY) + (market in _OVER_THE_COUNTER)
-
-
-def _qualified(contract: Contract) -> str:
-    named = contract.symbol if contract.secType == _SHARES else contract.localSymbol or contract.symbol
-    kind = "" if contract.secType == _SHARES else contract.secType
-    return str(Instrument(named, kind, _market(contract), contract.currency))
+    if contract.secType != _SHARES:
+        return 0
+    exchange = market(contract)
+    if exchange in _PRIMARY:
+        return _PRIMARY.index(exchange)
+    return len(_PRIMARY) + (exchange in _OVER_THE_COUNTER)
 
 
 def _note(listing: Listing, instrument: Instrument) -> str:
     if not listing.others:
         return ""
-    chosen, others = _qualified(listing.contract), ", ".join(listing.others)
-    which = "the primary listing" if listing.is_primary else "the first that was told"
-    return f"{instrument} is ambiguous: this is {chosen}, {which}; there is also {others}"
+    chosen, others = spelling(listing.contract), ", ".join(listing.others)
+    return f"{instrument} is ambiguous: this is {chosen}, {listing.why}; there is also {others}"

@@ -5,21 +5,29 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
-from ib_async import BarData
+from ib_async import BarData, Contract, ContractDetails
 
 from symcache_core import ProviderAnswer, ValidationResult
-from symcache_core.errors import ProviderError, ProviderUnavailableError, SymbolNotFoundError
+from symcache_core.errors import (
+    AmbiguousSymbolError,
+    InvalidSymbolError,
+    ProviderError,
+    ProviderUnavailableError,
+    SymbolNotFoundError,
+)
 from symcache_core.symbols import Instrument
 from symcache_core.timeframes import TIMEFRAMES, Timeframe
 
 from ..gateway import Bar, Bars, Caller
 from ..wire import Session
+from .ambiguity import ambiguous, spelling
 from .connection import IbConnection
 from .contracts import (
     Listing,
@@ -27,13 +35,14 @@ from .contracts import (
     candidates,
     choose,
     describe,
-    is_asked_as_written,
+    is_asked_in_every_form,
     named,
     regular_hours_only,
     valid_until,
     what_to_show,
 )
 from .durations import spans
+from .hints import fits, hints
 from .paced_client import PacedClient
 from .pacing import Scheduler
 from .resets import reset_ends
@@ -132,8 +141,13 @@ class IbGateway:
         instrument = Instrument.parse(symbol)
         listing = await self._find(instrument, caller)
         if listing is None:
-            negative = ValidationResult(is_valid=False, symbol=symbol, error_message=f"Symbol {symbol} not found")
-            answer = ProviderAnswer(negative, confirmed=is_asked_as_written(instrument))
+            negative = ValidationResult(
+                is_valid=False,
+                symbol=symbol,
+                error_message=f"Symbol {symbol} not found",
+                suggested_symbol=await self._suggest(instrument, caller),
+            )
+            answer = ProviderAnswer(negative, confirmed=is_asked_in_every_form(instrument))
             return self._with_provenance(answer, NO_CONTRACT)
         heads: dict[str, str | None] = {}
         code = None
@@ -167,7 +181,8 @@ class IbGateway:
         cached = self._listings.get(instrument)
         listing = cached.value if cached is not None else await self._find(instrument, caller)
         if listing is None:
-            raise SymbolNotFoundError(f"Symbol {symbol} not found")
+            suggested = await self._suggest(instrument, caller)
+            raise SymbolNotFoundError(f"Symbol {symbol} not found", suggested_symbol=suggested)
         present = self.as_of()
         if (ended := valid_until(listing)) is not None:
             present = min(present, datetime.fromtimestamp(ended, UTC))
@@ -191,6 +206,7 @@ class IbGateway:
         """What a symbol is known as; ``None`` if two conclusive answers agree that it is not.
 
         Raises:
+            AmbiguousSymbolError: It is known as several, and nothing says which is meant.
             ProviderUnavailableError: It is said to be unknown, which proves nothing now.
         """
         # Checked after each look, and against the reset before both: a connection that was lost and is whole again in
@@ -209,9 +225,34 @@ class IbGateway:
         return listing
 
     async def _look(self, instrument: Instrument, caller: Caller) -> Listing | None:
-        for contract in candidates(instrument):
-            if listing := choose(await self._client.details(contract, caller), instrument):
+        """One look for each form of a symbol, until one of them is known."""
+        for contract in candidates(instrument, self.as_of().date()):
+            try:
+                listing = choose(await self._details(instrument, contract, caller), instrument)
+            except AmbiguousSymbolError:
+                self._listings.discard(instrument)
+                raise
+            if listing is not None:
                 return listing
+        return None
+
+    async def _details(self, instrument: Instrument, contract: Contract, caller: Caller) -> list[ContractDetails]:
+        try:
+            return await self._client.details(contract, caller)
+        except ProviderError as error:
+            # The code by which it says that there is none, where that is an answer, and else that there are several.
+            if error.code == NO_CONTRACT:
+                raise ambiguous(instrument, (), str(error)) from None
+            raise
+
+    async def _suggest(self, instrument: Instrument, caller: Caller) -> str | None:
+        """What an unknown symbol may have been meant to be; a failure to find out is none of the caller's."""
+        for hint in hints(instrument):
+            with suppress(ProviderError, InvalidSymbolError):
+                listing = await self._look(hint, caller)
+                if listing is not None and fits(hint, instrument, listing.details):
+                    is_told_apart = bool(hint.venue) or not instrument.venue
+                    return str(hint) if is_told_apart else spelling(listing.contract)
         return None
 
     def _check_conclusive(self, code: str, said: str, last_reset: datetime | None) -> None:

@@ -12,7 +12,7 @@ from ib_async import IB, StartupFetchNONE
 from ib_async.contract import Contract, ContractDetails
 from ib_async.objects import BarData
 
-from .codes import Meaning, classify, ends_a_request
+from .codes import Meaning, classify, ends_a_request, readable
 from .connectivity import Notice
 
 CLIENT_ID_TAKEN = 326
@@ -177,7 +177,8 @@ class Session:
     def _end(self, request: int) -> None:
         self._wrapper.contractDetailsEnd(request)  # does nothing but end the request, of whatever kind
 
-    def _on_error(self, request: int, code: int, text: str, _contract: Contract | None) -> None:
+    def _on_error(self, request: int, code: int, told: str, _contract: Contract | None) -> None:
+        text = readable(told)
         if request in self._open:
             if ends_a_request(code, text):
                 self._errors[request] = IbError(code, text)

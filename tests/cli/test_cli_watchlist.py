@@ -35,6 +35,23 @@ def test_a_list_gives_each_of_its_symbols_once_as_written(folder, content):
     assert expand([write(folder, content)]) == ["AAPL", "brk.b", "EUR/USD"]
 
 
+NARROW = ["FUT:DAX 201303@EUREX:EUR,class=FDXM", "FUT:SI 201303,class=SIL,multiplier=1000", "AAPL"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "FUT:DAX 201303@EUREX:EUR,class=FDXM\nFUT:SI 201303, class=SIL, multiplier=1000\nAAPL\n",
+        "symbol\nFUT:DAX 201303@EUREX:EUR,class=FDXM\nFUT:SI 201303,class=SIL,multiplier=1000\nAAPL\n",
+        f'rank,symbol,n\n1,{NARROW[0]},1\n2,"{NARROW[1]}",1\n3,{NARROW[2]},1\n',
+    ],
+    ids=["plain", "headed", "table"],
+)
+def test_a_comma_before_a_class_or_a_multiplier_is_part_of_the_symbol(folder, content):
+    assert expand([write(folder, content)]) == NARROW
+    assert expand(NARROW) == NARROW
+
+
 def test_lists_and_symbols_may_be_mixed_and_what_is_typed_stays_as_it_is(folder):
     first, second = write(folder, "IBM\nMSFT\n"), write(folder, "MSFT\nGOOG\n", "more.txt")
     assert expand(["AAPL", first, "RY@TSE:CAD", second, "aapl"]) == [

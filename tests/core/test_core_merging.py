@@ -412,6 +412,37 @@ def test_it_overrules_only_what_is_said_of_that_very_contract(spelling, expected
     assert merging.overrules(plain, entry(invalid()), Instrument.parse(spelling)) is expected
 
 
+MINI_DAX = ContractInfo(
+    symbol="DAX",
+    asset_type="FUT",
+    exchange="EUREX",
+    currency="EUR",
+    contract={"tradingClass": "FDXM", "multiplier": "5.0"},
+)
+
+
+@pytest.mark.parametrize(
+    ("narrower", "expected"),
+    [
+        (",class=FDXM", True),
+        (",multiplier=5", True),
+        (",class=FDXM,multiplier=5", True),
+        (",class=FDAX", False),
+        (",multiplier=25", False),
+        (",class=FDXM,multiplier=25", False),
+    ],
+)
+def test_it_overrules_only_what_is_said_of_its_class_and_its_multiplier(narrower, expected):
+    plain = entry(valid(contract=MINI_DAX), now=NOW + 1)
+    assert merging.overrules(plain, entry(invalid()), Instrument.parse(f"FUT:DAX 201303{narrower}")) is expected
+
+
+def test_a_contract_without_a_class_or_a_multiplier_is_none_that_has_one():
+    plain = entry(valid(contract=RY), now=NOW + 1)
+    for spelling in ("RY,class=RY", "RY,multiplier=5"):
+        assert merging.overrules(plain, entry(invalid()), Instrument.parse(spelling)) is False
+
+
 def test_a_negative_or_a_verdict_without_a_contract_overrules_nothing():
     negative = ProviderAnswer(ValidationResult(is_valid=False, symbol="RY", contract_info=RY))
     for plain in (entry(negative, now=NOW + 1), entry(valid(), now=NOW + 1)):

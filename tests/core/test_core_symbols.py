@@ -1,48 +1,136 @@
 """One spelling and one key for each instrument."""
 
+import re
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from symcache_core.errors import InvalidSymbolError
-from symcache_core.symbols import Instrument, key_prefix
+from symcache_core.symbols import Instrument, canonical_multiplier, key_prefix
 
 TEXT = st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=1, max_size=40).filter(str.strip)
 TICKERS = st.from_regex(r"\A[A-Z]{1,5}([.\- /][A-Z]{1,2})?\Z")
+NARROWED = ["", ",class=FDXM", ",multiplier=5", " , Multiplier = 05.0,CLASS=e 4/a", ",class=,", ",multiplier=1000,x=1"]
 QUALIFIED = st.builds(
-    "{}{}{}".format,
+    "{}{}{}{}".format,
     st.sampled_from(["", "STK:", "FUT:", "cash:"]),
-    TICKERS,
+    TICKERS | st.sampled_from(["CpK", "BACpK", "Fp", "USDJpY"]),
     st.sampled_from(["", "@TSE", "@TSE:CAD", "@:USD", "@", "@TSE:"]),
+    st.sampled_from(NARROWED),
 )
+PREFERRED = re.compile(r"(?:stk:)?[A-Z]{1,4}p[A-Z]?", re.IGNORECASE)
+
+
+def parsed(text):
+    """What a text means, if it can mean anything."""
+    try:
+        return Instrument.parse(text)
+    except InvalidSymbolError:
+        return None
 
 
 @given(TEXT | QUALIFIED)
 def test_the_canonical_spelling_is_read_back_as_the_same_instrument(text):
-    instrument = Instrument.parse(text)
-    assert Instrument.parse(str(instrument)) == instrument
+    instrument = parsed(text)
+    assert instrument is None or Instrument.parse(str(instrument)) == instrument
 
 
 @given(TEXT | QUALIFIED)
-def test_case_and_surrounding_space_never_matter(text):
-    assert Instrument.parse(f"  {text}\t\n") == Instrument.parse(text)
-    if text.isascii():
-        assert Instrument.parse(text.lower()) == Instrument.parse(text)
+def test_surrounding_space_never_matters_and_case_only_in_a_preferred_share(text):
+    assert parsed(f"  {text}\t\n") == parsed(text)
+    instrument = parsed(text)
+    if text.isascii() and instrument is not None:
+        assert Instrument.parse(text.lower()) == instrument.folded()
+        assert instrument == instrument.folded() or PREFERRED.fullmatch(instrument.symbol)
+
+
+@pytest.mark.parametrize(
+    "text", ["CpK", " CpK ", "CpK@nyse:usd", "stk:CpK", "CpK,class=C PRK", "Fp", "BACpK", "SCHWpD"]
+)
+def test_a_preferred_share_as_the_exchange_writes_it_keeps_its_case(text):
+    instrument = Instrument.parse(text)
+    assert instrument.symbol in ("CpK", "Fp", "BACpK", "SCHWpD")
+    assert instrument.key("ib") != instrument.folded().key("ib")
+    assert Instrument.from_key(instrument.key("ib")) == instrument
+
+
+@pytest.mark.parametrize(
+    "text", ["cpk", "CPK", "Cpk", "cPK", "aApL", "Aapl", "eurusd", "USDJpY", "FUT:CpK", "C.pK", "ABCDEpK", "CpKK"]
+)
+def test_whatever_else_is_written_in_small_letters_is_folded(text):
+    assert Instrument.parse(text) == Instrument.parse(text.upper())
+    assert Instrument.parse(text).symbol.isupper()
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical", "key"),
+    [
+        ("FUT:DAX 201303,class=FDXM", "FUT:DAX 201303,class=FDXM", "ib|FUT|DAX 201303|||FDXM|"),
+        ("fut:dax 201303 , MULTIPLIER = 5.0", "FUT:DAX 201303,multiplier=5", "ib|FUT|DAX 201303||||5"),
+        (
+            "FUT:DAX 201303@eurex:eur,multiplier=05,class=fdxm",
+            "FUT:DAX 201303@EUREX:EUR,class=FDXM,multiplier=5",
+            "ib|FUT|DAX 201303|EUREX|EUR|FDXM|5",
+        ),
+        ("FUT:DAX 201303,class=FDXM@EUREX", "FUT:DAX 201303@EUREX,class=FDXM", "ib|FUT|DAX 201303|EUREX||FDXM|"),
+        ("eurusd,class=EUR.USD", "EURUSD,class=EUR.USD", "ib|CASH|EUR||USD|EUR.USD|"),
+        ("KWEB@EBS,class=A B/C", "KWEB@EBS,class=A B/C", "ib||KWEB|EBS||A B/C|"),
+    ],
+)
+def test_a_trading_class_and_a_multiplier_narrow_a_symbol(text, canonical, key):
+    instrument = Instrument.parse(text)
+    assert (str(instrument), instrument.key("ib")) == (canonical, key)
+    assert Instrument.from_key(key) == Instrument.parse(canonical) == instrument
+    assert instrument.is_qualified
+
+
+@pytest.mark.parametrize(
+    "text", ["A,class=", "A,multiplier=", "A,multiplier=x", "A,multiplier=0", "A,multiplier=-5", "A,class=B,class=C"]
+)
+def test_what_can_be_no_class_and_no_multiplier_is_refused_with_an_example(text):
+    with pytest.raises(InvalidSymbolError, match=r"multiplier=5|class=FDXM|twice"):
+        Instrument.parse(text)
+
+
+@pytest.mark.parametrize("text", ["A,B", ",class=A", "A,,class=B", "A,type=B"])
+def test_other_commas_belong_to_the_symbol(text):
+    assert Instrument.parse(text) == Instrument(text.upper())
+
+
+@given(st.decimals(min_value="0.000001", max_value=10**9, places=6), st.integers(0, 3))
+def test_a_multiplier_is_written_in_one_way(number, zeros):
+    written = "0" * zeros + f"{number:f}" + "0" * zeros
+    canonical = canonical_multiplier(written)
+    assert Decimal(canonical) == number
+    assert canonical_multiplier(canonical) == canonical
+
+
+@pytest.mark.parametrize("key", ["ib||A", "ib||A|||B", "ib||A||||", "ib||A|||B|5|C"])
+def test_what_is_no_key_is_refused(key):
+    with pytest.raises(ValueError, match=r"."):
+        Instrument.from_key(key)
 
 
 @given(TEXT | QUALIFIED, st.sampled_from(["ib", "replay", "a-b"]))
 def test_a_key_gives_its_instrument_back_and_names_its_provider(text, provider):
-    instrument = Instrument.parse(text)
+    instrument = parsed(text)
+    if instrument is None:
+        return
     key = instrument.key(provider)
     assert Instrument.from_key(key) == instrument
     assert key.startswith(key_prefix(provider))
-    assert key.count("|") == 4
+    assert key.count("|") == (6 if instrument.trading_class or instrument.multiplier else 4)
 
 
-@given(st.text("A@:/ .TSK", min_size=1, max_size=8).filter(str.strip))
+@given(
+    st.text("Ap@:/ .TSK", min_size=1, max_size=8).filter(str.strip)
+    | st.lists(st.sampled_from(["A", "p", "@", ":USD", ",", "class=", "multiplier=", "5", ".0", " ", "="])).map("".join)
+)
 def test_whatever_is_made_of_marks_is_read_back_as_the_same_instrument(text):
-    instrument = Instrument.parse(text)
-    assert Instrument.parse(str(instrument)) == instrument
+    instrument = parsed(text)
+    assert instrument is None or Instrument.parse(str(instrument)) == instrument
 
 
 @given(TEXT, TEXT)
@@ -75,6 +163,10 @@ def test_spellings_of_a_class_share_meet(text):
         ("USDUSD", "USD.USD"),
         ("A|B", "A%7CB"),
         ("A@B", "A"),
+        ("CpK", "CPK"),
+        ("FUT:DAX 201303", "FUT:DAX 201303,class=FDXM"),
+        ("FUT:DAX 201303,multiplier=5", "FUT:DAX 201303,multiplier=25"),
+        ("FUT:DAX 201303,class=A,multiplier=5", "FUT:DAX 201303,class=A"),
     ],
 )
 def test_what_differs_stays_apart(one, other):

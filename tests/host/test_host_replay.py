@@ -28,6 +28,29 @@ def bars(gateway, symbol, start=START, end=END):
 
 
 @pytest.mark.parametrize(
+    ("symbol", "name"),
+    [
+        ("BAC-PK", "BAC PK"),
+        ("BAC PRK", "BAC PK"),
+        ("BACpK", "BAC PK"),
+        ("CpN", "C PN"),
+        ("C-PR", "C PR"),
+        ("CPK", "CPK"),
+        ("cpk", "CPK"),
+        ("CpK", "CPK"),
+        ("AApL", "AAPL"),
+    ],
+)
+def test_a_preferred_share_is_found_in_every_spelling_and_case_counts_only_where_there_is_one(gateway, symbol, name):
+    assert verdict(gateway, symbol).contract_info.symbol == name
+
+
+@pytest.mark.parametrize("symbol", ["AAPL,class=NMS", "AAPL,multiplier=5"])
+def test_no_share_has_a_recorded_class_or_multiplier(gateway, symbol):
+    assert not verdict(gateway, symbol).is_valid
+
+
+@pytest.mark.parametrize(
     "symbol", ["AAPL", "aapl", "AAPL@SMART", "AAPL@NASDAQ", "AAPL@:USD", "AAPL@SMART:USD", "STK:AAPL", "BRK-B", "BRK B"]
 )
 def test_a_listed_symbol_is_valid_in_every_spelling_that_names_it(gateway, symbol):

@@ -10,7 +10,7 @@ from tws.process import TwsProcess
 from symcache_core.timeframes import TIMEFRAMES
 
 ORIGIN = {"gateway": "replay", "host": "symcache 0.1.0"}
-NO_ERROR = {"error": None, "error_kind": None, "error_code": None, "retry_after": None}
+NO_ERROR = {"error": None, "error_kind": None, "error_code": None, "retry_after": None, "alternatives": None}
 DATA = ("open", "high", "low", "close", "volume")
 
 

@@ -6,6 +6,7 @@ import pytest
 from tws.codes import words_of
 
 from symcache_core.errors import (
+    AmbiguousSymbolError,
     ProviderError,
     ProviderPacingError,
     ProviderPermissionError,
@@ -21,7 +22,7 @@ HMDS = "Historical Market Data Service error message:"
     ("code", "text", "meaning", "error"),
     [
         (200, "No security definition has been found for the request", Meaning.NO_CONTRACT, ProviderUnavailableError),
-        (200, "The contract description specified for ES is ambiguous.", Meaning.BAD_REQUEST, ProviderError),
+        (200, "The contract description specified for ES is ambiguous.", Meaning.AMBIGUOUS, AmbiguousSymbolError),
         (162, HMDS + "Historical data request pacing violation", Meaning.PACING, ProviderPacingError),
         (162, HMDS + "HMDS query returned no data: IBM@SMART Trades", Meaning.NO_DATA, ProviderUnavailableError),
         (162, HMDS + "No head time stamp", Meaning.NO_DATA, ProviderUnavailableError),

@@ -8,14 +8,14 @@ from datetime import UTC, date, datetime
 import pytest
 from ib_async import Contract, ContractDetails
 
-from symcache_core.errors import InvalidSymbolError
+from symcache_core.errors import AmbiguousSymbolError, InvalidSymbolError
 from symcache_core.symbols import Instrument
 from symcache_host.ib.contracts import (
     basis,
     candidates,
     choose,
     describe,
-    is_asked_as_written,
+    is_asked_in_every_form,
     last_trade_date,
     regular_hours_only,
     valid_until,
@@ -25,12 +25,35 @@ from symcache_host.ib.contracts import (
 HOURS = ("regular", "extended")
 
 
+TODAY = date(2026, 11, 24)
+
+
 def shares(symbol, currency="USD", primary=""):
     return Contract(secType="STK", symbol=symbol, exchange="SMART", primaryExchange=primary, currency=currency)
 
 
+def anywhere(symbol, currency=""):
+    return Contract(secType="STK", symbol=symbol, currency=currency)
+
+
+def classes(root, letter, currency="USD", primary=""):
+    return [shares(f"{root}{separator}{letter}", currency, primary) for separator in " ./-"]
+
+
 def future(exchange="", currency="", **names):
     return Contract(secType="FUT", exchange=exchange, currency=currency, includeExpired=True, **names)
+
+
+def in_month(local, month, exchange="", currency=""):
+    return future(exchange, currency, localSymbol=local, lastTradeDateOrContractMonth=month)
+
+
+def dated(symbol, expiry, exchange="", currency=""):
+    return future(exchange, currency, symbol=symbol, lastTradeDateOrContractMonth=expiry)
+
+
+def locals_of_december(root, exchange="", currency="", expiry="202612"):
+    return [in_month(local, expiry, exchange, currency) for local in (f"{root:<5}DEC 26", f"{root}Z6", f"{root}Z26")]
 
 
 def listed(number, primary, currency="USD", symbol="RY", kind="STK", **more):
@@ -54,25 +77,68 @@ def chosen(found, symbol):
     return listing and (listing.contract.conId, listing.others)
 
 
+def in_march_2033(root):
+    return [in_month(local, "203303") for local in (f"{root:<5}MAR 33", f"{root}H3", f"{root}H33")]
+
+
 @pytest.mark.parametrize(
     ("symbol", "contracts"),
     [
         ("aapl", [shares("AAPL")]),
         ("AAPL@SMART", [shares("AAPL")]),
-        ("AAPL@NASDAQ:USD", [shares("AAPL", primary="NASDAQ")]),
-        ("BRK.B", [shares("BRK B")]),
-        ("RY@TSE:CAD", [shares("RY", "CAD", "TSE")]),
-        ("RY@TSE", [shares("RY", "", "TSE")]),
+        ("AAPL@NASDAQ:USD", [shares("AAPL", primary="NASDAQ"), anywhere("AAPL", "USD")]),
+        ("AAPL@ISLAND", [shares("AAPL", "", "NASDAQ"), anywhere("AAPL")]),
+        ("BRK.B", classes("BRK", "B")),
+        ("RY@TSE:CAD", [shares("RY", "CAD", "TSE"), anywhere("RY", "CAD")]),
+        ("RY@TSE", [shares("RY", "", "TSE"), anywhere("RY")]),
         ("RY@:CAD", [shares("RY", "CAD")]),
-        ("BBD.B@TSE:CAD", [shares("BBD B", "CAD", "TSE"), shares("BBD.B", "CAD", "TSE")]),
+        (
+            "BBD.B@TSE:CAD",
+            [*classes("BBD", "B", "CAD", "TSE"), *(anywhere(f"BBD{separator}B", "CAD") for separator in " ./-")],
+        ),
+        ("BAC-PK", [shares("BAC PRK"), *classes("BAC", "PK")]),
+        ("C PR", [shares("C PR"), shares("C PRR"), *classes("C", "PR")[1:]]),
+        ("CpK", [shares("C PRK"), shares("CPK")]),
+        ("CPK", [shares("CPK")]),
+        ("XYZ-UN", [shares("XYZ UN"), shares("XYZ U"), *classes("XYZ", "UN")[1:]]),
+        ("0700@SEHK", [shares("700", "", "SEHK"), shares("0700", "", "SEHK"), anywhere("700"), anywhere("0700")]),
+        ("BP@LSE", [shares("BP", "", "LSE"), shares("BP.", "", "LSE"), anywhere("BP"), anywhere("BP.")]),
+        (
+            "BTC.USD",
+            [
+                *classes("BTC", "USD"),
+                Contract(secType="CRYPTO", symbol="BTC", exchange="PAXOS", currency="USD"),
+                Contract(secType="CRYPTO", symbol="BTC", exchange="ZEROHASH", currency="USD"),
+            ],
+        ),
         ("eur/usd", [Contract(secType="CASH", symbol="EUR", exchange="IDEALPRO", currency="USD")]),
         ("CASH:EUR", [Contract(secType="CASH", symbol="EUR", exchange="IDEALPRO", currency="USD")]),
-        ("FUT:ESZ6@CME", [future("CME", localSymbol="ESZ6")]),
-        ("FUT:M2KZ6", [future(localSymbol="M2KZ6")]),
-        ("FUT:ES 202612@CME", [future("CME", symbol="ES", lastTradeDateOrContractMonth="202612")]),
-        ("FUT:ES 20261218@CME:USD", [future("CME", "USD", symbol="ES", lastTradeDateOrContractMonth="20261218")]),
-        ("FUT:YM   DEC 26@CBOT", [future("CBOT", symbol="YM", lastTradeDateOrContractMonth="202612")]),
-        ("FUT:X 26 M", [future(localSymbol="X 26 M")]),
+        (
+            "FUT:ESZ6@CFE",
+            [future("CFE", localSymbol="ESZ6"), dated("ES", "202612", "CFE"), *locals_of_december("ES", "CFE")],
+        ),
+        ("FUT:M2KZ6", [future(localSymbol="M2KZ6"), dated("M2K", "202612"), *locals_of_december("M2K")]),
+        ("FUT:ESH3", [future(localSymbol="ESH3"), dated("ES", "203303"), *in_march_2033("ES")]),
+        ("FUT:ES 202612@CFE", [dated("ES", "202612", "CFE"), *locals_of_december("ES", "CFE")]),
+        (
+            "FUT:ES 20261218@CFE:USD",
+            [dated("ES", "20261218", "CFE", "USD"), *locals_of_december("ES", "CFE", "USD", "20261218")],
+        ),
+        (
+            "FUT:YM   DEC 26",
+            [
+                future(localSymbol="YM   DEC 26"),
+                future(localSymbol="YM DEC 26"),
+                dated("YM", "202612"),
+                *locals_of_december("YM")[1:],
+            ],
+        ),
+        (
+            "FUT:FESX DEC 26",
+            [future(localSymbol="FESX DEC 26"), dated("FESX", "202612"), *locals_of_december("FESX")[1:]],
+        ),
+        ("FUT:X 26 M", [future(localSymbol="X 26 M"), future(localSymbol="X    26 M")]),
+        ("FUT:X 26 M@DTB", [future(at, localSymbol=name) for at in ("EUREX", "") for name in ("X 26 M", "X    26 M")]),
         (
             "CRYPTO:BTC",
             [
@@ -87,22 +153,23 @@ def chosen(found, symbol):
         ("xag/usd", [Contract(secType="CMDTY", symbol="XAGUSD", exchange="SMART", currency="USD")]),
         ("CASH:XPT", [Contract(secType="CMDTY", symbol="XPTUSD", exchange="SMART", currency="USD")]),
         ("CFD:IBUS30", [Contract(secType="CFD", symbol="IBUS30", exchange="SMART")]),
+        ("FUT:DAX 202612,class=FDXM,multiplier=5", [dated("DAX", "202612"), *locals_of_december("DAX")]),
     ],
 )
 def test_a_symbol_is_asked_for_as_what_it_says(symbol, contracts):
-    assert list(candidates(Instrument.parse(symbol))) == contracts
+    assert list(candidates(Instrument.parse(symbol), TODAY)) == contracts
 
 
 @pytest.mark.parametrize("symbol", ["FUT:ES@CME", "FUT:M2K", "FUT:6E"])
 def test_a_future_without_an_expiry_is_refused_with_an_example(symbol):
     with pytest.raises(InvalidSymbolError, match="FUT:ESZ6@CME"):
-        candidates(Instrument.parse(symbol))
+        candidates(Instrument.parse(symbol), TODAY)
 
 
 @pytest.mark.parametrize("symbol", ["BAG:X", "NEWS:BRF", "OPT:AAPL"])
 def test_a_type_that_cannot_be_asked_for_is_refused_with_those_that_can(symbol):
     with pytest.raises(InvalidSymbolError, match="STK, CASH, FUT"):
-        candidates(Instrument.parse(symbol))
+        candidates(Instrument.parse(symbol), TODAY)
 
 
 @pytest.mark.parametrize(
@@ -140,10 +207,24 @@ def test_of_several_listings_the_primary_one_is_taken_and_the_others_are_named()
     )
 
 
-def test_where_nothing_ranks_the_listings_none_is_called_the_primary_one():
+def test_where_nothing_ranks_the_listings_none_is_taken():
     found, instrument = [listed(1, "IBIS"), listed(2, "SBF")], Instrument.parse("RY@:EUR")
-    listing = choose([replace(each, contract=replace(each.contract, currency="EUR")) for each in found], instrument)
-    assert "RY@IBIS:EUR, the first that was told" in describe(listing, instrument).details["note"]
+    with pytest.raises(AmbiguousSymbolError) as raised:
+        choose([replace(each, contract=replace(each.contract, currency="EUR")) for each in found], instrument)
+    assert raised.value.alternatives == ("RY@IBIS:EUR", "RY@SBF:EUR")
+
+
+def test_of_two_that_no_spelling_tells_apart_the_first_is_taken_and_none_is_called_the_primary_one():
+    found, instrument = [listed(1, "NYSE"), listed(2, "NYSE")], Instrument.parse("RY")
+    listing = choose(found, instrument)
+    assert listing.contract.conId == 1
+    assert "RY@NYSE:USD, the first that was told" in describe(listing, instrument).details["note"]
+
+
+def test_of_what_is_told_of_a_share_at_many_exchanges_that_is_taken_to_which_orders_are_routed():
+    found = [listed(1, "NYSE", exchange=at) for at in ("BATS", "NYSE", "SMART")]
+    assert choose(found, Instrument.parse("RY@NYSE")).contract.exchange == "SMART"
+    assert choose(found[:2], Instrument.parse("RY@NYSE")).contract.exchange == "NYSE"
 
 
 @pytest.mark.parametrize(
@@ -151,13 +232,13 @@ def test_where_nothing_ranks_the_listings_none_is_called_the_primary_one():
     [
         ("FUT:ESZ6@CME", True),
         ("FUT:ES 202612@CME", True),
-        ("FUT:YM   DEC 26@CBOT", False),
+        ("FUT:YM   DEC 26@CBOT", True),
         ("FUT:X  26 M", False),
         ("BRK B", True),
     ],
 )
 def test_a_local_symbol_with_spaces_may_not_be_asked_for_as_it_is_written(symbol, certain):
-    assert is_asked_as_written(Instrument.parse(symbol)) is certain
+    assert is_asked_in_every_form(Instrument.parse(symbol)) is certain
 
 
 @pytest.mark.parametrize(

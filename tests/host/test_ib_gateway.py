@@ -671,7 +671,7 @@ def test_when_the_last_one_who_asked_leaves_nothing_is_asked_any_more():
 
 
 def test_a_local_symbol_that_cannot_be_asked_for_as_written_is_never_surely_unknown():
-    found = answer("FUT:YM   DEC 20@CBOT")
+    found = answer("FUT:YM   20 M@CBOT")
     assert (found.result.is_valid, found.confirmed) == (False, False)
 
 

@@ -52,6 +52,20 @@ def test_another_spelling_of_a_symbol_is_no_other_name(names):
     assert (found.identity, found.happened) == ("1", ())
 
 
+def test_another_case_of_a_symbol_is_no_other_name(names):
+    names.saw("1", "CPK", NOW, "1")
+    assert bearer(names, "CpK", contract(1)).happened == ()
+
+
+def test_a_symbol_with_a_class_or_a_multiplier_is_known_by_them():
+    identities = {
+        symbolic_identity(Instrument.parse(f"FUT:DAX 201303@EUREX{narrower}"), contract(currency="EUR"))
+        for narrower in ("", ",class=FDXM", ",class=FDAX", ",multiplier=5", ",class=FDXM,multiplier=5")
+    }
+    assert len(identities) == 5
+    assert "FUT:DAX 201303@EUREX:EUR,class=FDXM,multiplier=5" in identities
+
+
 def test_another_contract_under_a_symbol_is_another_series_and_names_the_old_one(names):
     names.saw("107113386", "FB", NOW, "107113386")
     found = bearer(names, "FB", contract(999))

@@ -179,7 +179,7 @@ def rename(path: Path, suffix: str) -> Path:
 def file_name(text: str) -> str:
     """A name for the files of a symbol or an identity that any file system takes and no other shares.
 
-    Small letters are escaped, so that this holds where case is ignored; canonical symbols have none.
+    Small letters are escaped, so that this holds where case is ignored; few canonical symbols have any.
     """
     escaped = quote(text, safe="").replace(".", "%2E")
     escaped = _SMALL.sub(lambda letter: f"%{ord(letter[0]):02X}", escaped)

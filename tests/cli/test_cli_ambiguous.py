@@ -1,0 +1,70 @@
+"""A symbol that fits several instruments is shown with what to ask for instead, to people and to programs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from json_server import JsonServer
+
+SYMBOL = "FUT:DAX 201303@EUREX"
+ALTERNATIVES = [f"{SYMBOL}:EUR,class=FDAX", f"{SYMBOL}:EUR,class=FDXM"]
+MESSAGE = f"{SYMBOL} is ambiguous: ask for {' or '.join(ALTERNATIVES)}"
+ORIGIN = {"provenance": {"gateway": "ib", "host": "symcache 0.1.0"}}
+AMBIGUOUS = {
+    **ORIGIN,
+    "success": False,
+    "error": MESSAGE,
+    "error_kind": "ambiguous",
+    "error_code": "ambiguous",
+    "alternatives": ALTERNATIVES,
+}
+
+
+class Host(JsonServer):
+    """A host service that knows several of everything."""
+
+    def answer(self, _method, _path, question):
+        symbols = question.get("symbols")
+        return 200, {**ORIGIN, "success": True, "results": dict.fromkeys(symbols, AMBIGUOUS)} if symbols else AMBIGUOUS
+
+
+@pytest.fixture(autouse=True)
+def _host(monkeypatch):
+    with Host() as host:
+        monkeypatch.setenv("SYMCACHE_HOST_SERVICE_URL", host.url)
+        monkeypatch.setenv("SYMCACHE_PROVIDER", "ib")
+        yield
+
+
+@pytest.mark.parametrize("command", ["validate", "load"])
+def test_people_read_the_alternatives_in_the_message(invoke, command):
+    done = invoke(command, SYMBOL)
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr.splitlines() == [f"error: {SYMBOL}: {MESSAGE}"]
+
+
+@pytest.mark.parametrize("command", ["validate", "load"])
+def test_programs_read_them_as_a_list(invoke, command):
+    done = invoke(command, SYMBOL, "--json")
+    assert done.exit_code == 3
+    assert json.loads(done.stdout) == {
+        "symbol": SYMBOL,
+        "error": MESSAGE,
+        "error_code": "ambiguous",
+        "alternatives": ALTERNATIVES,
+    }
+
+
+def test_warming_says_so_in_its_summary(invoke):
+    done = invoke("warm", SYMBOL, "--json")
+    assert done.exit_code == 3
+    assert json.loads(done.stdout)["failed"] == [{"symbol": SYMBOL, "error": MESSAGE, "alternatives": ALTERNATIVES}]
+    assert MESSAGE in invoke("warm", SYMBOL).stderr
+
+
+def test_nothing_of_it_is_stored(invoke):
+    invoke("validate", SYMBOL)
+    done = invoke("why", SYMBOL, "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["state"] is None
