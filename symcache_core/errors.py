@@ -20,6 +20,7 @@
     │   ├── ProviderPacingError       asked too often; see ``retry_after``
     │   ├── ProviderPermissionError   not allowed to see this
     │   ├── AmbiguousSymbolError      there are several, and nothing says which; see ``alternatives``
+    │   ├── InvalidAnswerError        what it gave is no verdict                    (also a ValueError)
     │   └── ProviderNoDataError       it says that there are no bars, which proves nothing
     └── LoadCancelledError            a load was told to stop
 """
@@ -98,10 +99,12 @@ class ProviderError(SymcacheError):
         code: The provider's own code for what happened, as it wrote it.
         retry_after: Seconds after which asking again makes sense, when the provider said so.
 
-    ``passes`` tells of a class whether what it stands for may be over in a moment, whatever was asked.
+    ``passes`` tells of a class whether what it stands for may be over in a moment, whatever was asked, and
+    ``was_tried_again`` whether whoever failed has made several attempts by itself, so that nobody else should.
     """
 
     passes: ClassVar[bool] = False
+    was_tried_again: ClassVar[bool] = False
 
     def __init__(self, message: str, *, code: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -152,6 +155,10 @@ class AmbiguousSymbolError(ProviderError):
     ) -> None:
         super().__init__(message, code=code, retry_after=retry_after)
         self.alternatives = tuple(alternatives)
+
+
+class InvalidAnswerError(ProviderError, ValueError):
+    """What the provider gave, or a program wants to store, is no verdict; the message names what it lacks."""
 
 
 class ProviderNoDataError(ProviderError):

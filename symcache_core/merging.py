@@ -7,11 +7,11 @@ import zlib
 from collections.abc import Iterable
 from datetime import UTC, datetime, time, timedelta
 
+from .frozen import FrozenDict
 from .models import (
     ANY_TIMEFRAME,
     CachedSymbolInfo,
     ContractInfo,
-    FrozenDict,
     Part,
     Provenance,
     ProviderAnswer,

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn, Self
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, computed_field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    computed_field,
+    model_validator,
+)
+
+from .errors import InvalidAnswerError
+from .frozen import FrozenDict, FrozenJson, attributes_of, fields_of
+from .messages import explain
 
 REPLAY = "replay"
 """The provider whose answers are recorded history, which must never pass for a market's."""
@@ -18,57 +29,9 @@ REPLAY = "replay"
 ANY_TIMEFRAME = "*"
 """The part that stands for every timeframe whose own is not known."""
 
-
-class FrozenDict(dict[str, Any]):
-    """A dict that refuses to change; equal to, and serialised as, a plain one."""
-
-    __slots__ = ()
-
-    def _refuse(self, *_args: object, **_kwargs: object) -> NoReturn:
-        raise TypeError("a cached value is immutable: make a changed copy with dict(value)")
-
-    __setitem__ = __delitem__ = __ior__ = _refuse
-    clear = pop = popitem = setdefault = update = _refuse
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> tuple[type[Self], tuple[dict[str, Any]]]:
-        return type(self), (dict(self),)
-
-
-def freeze(value: Any) -> Any:
-    """Copy a JSON-like value into one that nobody can change.
-
-    Dates become ISO 8601 text, lists become tuples, dicts become :class:`FrozenDict`.
-
-    Raises:
-        ValueError: The value has no JSON form (an object, a set, NaN), so it could not be cached.
-    """
-    match value:
-        case None | bool() | int():
-            return value
-        case float():
-            if not math.isfinite(value):
-                raise ValueError(f"{value} is not JSON; leave it out or use null")
-            return value
-        case str():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise ValueError("text with lone surrogates is not JSON") from None
-            return str(value)
-        case date():
-            return value.isoformat()
-        case Mapping():
-            return FrozenDict((str(name), freeze(item)) for name, item in value.items())
-        case list() | tuple():
-            return tuple(freeze(item) for item in value)
-        case _:
-            raise ValueError(f"a {type(value).__name__} is not JSON and cannot be cached; convert it first")
+TTL, NEGATIVE_TTL, UNCONFIRMED_TTL = 30 * 86400.0, 3600.0, 300.0
+"""The life of a valid verdict, of a negative, and of one that may be a disguised failure, in seconds, if nobody says
+another."""
 
 
 def _iso_or_none(value: Any) -> Any:
@@ -100,9 +63,6 @@ def parse_utc(stamp: str) -> datetime:
         return datetime.min.replace(tzinfo=UTC) if moment.year == 1 else datetime.max.replace(tzinfo=UTC)
 
 
-FrozenJson = Annotated[Mapping[str, Any], AfterValidator(freeze)]
-"""A mapping of JSON values that cannot be changed."""
-
 HeadTimestamps = Annotated[Mapping[str, str | None], BeforeValidator(_iso_or_none), AfterValidator(_all_iso)]
 """Timeframe to the ISO 8601 time of its first bar; ``None`` says that there is no data."""
 
@@ -111,11 +71,15 @@ class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
 
 
+_NOT_ON_THE_WIRE = frozenset(("last_trade_date", "details"))
+
+
 class ContractInfo(_Value):
     """Which contract a symbol is, as the provider describes it.
 
-    The named fields are those of the host service's wire contract; whatever else the provider sends is kept,
-    unread, in ``details``. ``validated_at`` and ``head_timestamp_fetched_at`` are seconds since the epoch.
+    The named fields are those of the host service's wire contract, and ``last_trade_date``; whatever else the provider
+    sends is kept, unread, in ``details``. ``validated_at`` and ``head_timestamp_fetched_at`` are seconds since the
+    epoch. It can be made of another program's object, too, which has all fields of the wire contract.
     """
 
     symbol: str = ""
@@ -136,11 +100,20 @@ class ContractInfo(_Value):
     @classmethod
     def _keep_unknown_fields(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
-            return data
+            if isinstance(data, cls) or not (told := attributes_of(data)):
+                return data
+            data = told | fields_of(data, cls.model_fields)
+            if lacking := cls.model_fields.keys() - data.keys() - _NOT_ON_THE_WIRE:
+                raise ValueError(f"it has no {', '.join(sorted(lacking))}")
         known = {name: value for name, value in data.items() if name in cls.model_fields and value is not None}
         unknown = {name: value for name, value in data.items() if name not in cls.model_fields}
-        if unknown:
-            known["details"] = {**known.get("details", {}), **unknown}
+        for name in ("contract", "trading_hours"):
+            value = known.get(name)
+            if type(value) is not dict and value is not None and not isinstance(value, Mapping):  # most are
+                known[name] = attributes_of(value) or value
+        details = known.get("details", {})
+        if unknown and isinstance(details, Mapping):
+            known["details"] = {**details, **unknown}
         return known
 
     @property
@@ -168,6 +141,25 @@ class ValidationResult(_Value):
     contract_info: ContractInfo | None = None
     head_timestamps: HeadTimestamps | None = None
     suggested_symbol: str | None = None
+
+    @classmethod
+    def of(cls, verdict: object) -> Self:
+        """Read a verdict of whatever class: an object with these six fields, or a mapping that has them.
+
+        Raises:
+            InvalidAnswerError: It lacks a field, or what is in one is not fit for it; the message names it.
+        """
+        if isinstance(verdict, cls):
+            return verdict
+        given, told = f"the provider gave a {type(verdict).__name__}", fields_of(verdict, cls.model_fields)
+        if not told:
+            raise InvalidAnswerError(f"{given}; a ValidationResult or a ProviderAnswer is expected")
+        if lacking := [name for name in cls.model_fields if name not in told]:
+            raise InvalidAnswerError(f"{given} without {', '.join(lacking)}, which a verdict has, be it as None")
+        try:
+            return cls.model_validate(told)
+        except ValidationError as error:
+            raise InvalidAnswerError(f"{given} that is no verdict: {explain(error, 'field', [])}") from None
 
     def head_timestamp(self, timeframe: str) -> datetime | None:
         """The time (UTC) of the first bar of a timeframe, if the provider named one."""
@@ -203,6 +195,18 @@ class ProviderAnswer:
     provenance: Provenance = Provenance()  # noqa: RUF009  # it cannot be changed
     valid_until: float | None = None
     one_head_timestamp: bool = False
+
+    @classmethod
+    def of(cls, answer: object) -> ProviderAnswer:
+        """Read what a provider gave: one of these, or a verdict of whatever class that has its six fields.
+
+        Raises:
+            InvalidAnswerError: It is neither; the message names what it lacks.
+        """
+        if not isinstance(answer, cls):
+            return cls(ValidationResult.of(answer))
+        result = ValidationResult.of(answer.result)
+        return answer if result is answer.result else replace(answer, result=result)
 
 
 class Basis(_Value):
@@ -261,6 +265,26 @@ class CachedSymbolInfo(_Value):
     suspect_since: float | None = None
     doubted: bool = False
     changes: tuple[VerdictChange, ...] = ()
+
+    def __init__(
+        self, validation_result: object, cached_at: float, ttl_seconds: float | None = None, **more: Any
+    ) -> None:
+        """Put an entry together.
+
+        Args:
+            validation_result: The verdict, of whatever class.
+            cached_at: When it was given.
+            ttl_seconds: How long it lives; as long as is usual for such a verdict, if left out.
+            more: The other fields.
+        """
+        result = ValidationResult.of(validation_result)
+        if ttl_seconds is None:
+            negative = NEGATIVE_TTL if more.get("confirmed", True) else UNCONFIRMED_TTL
+            ttl_seconds = TTL if result.is_valid else negative
+        super().__init__(validation_result=result, cached_at=cached_at, ttl_seconds=ttl_seconds, **more)
+
+    # For whoever writes an entry in Python; what is stored says all of its fields, and is read without this.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # pydantic looks for it at its models
 
     @property
     def shared_part(self) -> Part | None:

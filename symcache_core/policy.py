@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from .models import CachedSymbolInfo, FrozenDict, Part, ValidationResult
+from .frozen import FrozenDict
+from .models import NEGATIVE_TTL, TTL, UNCONFIRMED_TTL, CachedSymbolInfo, Part, ValidationResult
 
 CLOCK_TOLERANCE = 60.0
 """How far in the future a stamp may lie before its age counts as unknown: clocks of one fleet differ a little."""
@@ -30,10 +31,10 @@ class Freshness(StrEnum):
 class Policy:
     """How long answers live and how long to wait for one; see the settings of the same names."""
 
-    ttl: float = 30 * 86400.0
-    negative_ttl: float = 3600.0
+    ttl: float = TTL
+    negative_ttl: float = NEGATIVE_TTL
     negative_ttl_max: float = 86400.0
-    unconfirmed_ttl: float = 300.0
+    unconfirmed_ttl: float = UNCONFIRMED_TTL
     refresh_ahead: float = 0.9
     stale_if_error: float = 7 * 86400.0
     retry_throttle: float = 30.0

@@ -7,7 +7,7 @@ truly offers; the core looks for them once, on the backend's class, and works wi
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from .errors import ProviderError
 from .models import CachedSymbolInfo, CacheStats, Lookup, ProviderAnswer, SymbolLookup, ValidationResult
@@ -23,7 +23,45 @@ Clock = Callable[[], float]
 FOREVER = 253402300799.0
 """What to give as ``keep_until`` of an entry that is never to be dropped: the last second of the year 9999."""
 
-Validate = Callable[[str, Sequence[str]], Awaitable[ValidationResult | ProviderAnswer]]
+
+class VerdictLike(Protocol):
+    """A verdict of another program's class, with the six fields of :class:`~symcache_core.models.ValidationResult`."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether there is such an instrument."""
+        ...
+
+    @property
+    def symbol(self) -> str:
+        """Which symbol it is about."""
+        ...
+
+    @property
+    def error_message(self) -> str | None:
+        """Why it is not valid."""
+        ...
+
+    @property
+    def contract_info(self) -> object:
+        """Which contract it is: a mapping, or an object with the fields that a contract has on the wire."""
+        ...
+
+    @property
+    def head_timestamps(self) -> Mapping[str, Any] | None:
+        """Timeframe to the time of its first bar; ``None`` says that there is no data."""
+        ...
+
+    @property
+    def suggested_symbol(self) -> str | None:
+        """What may have been meant."""
+        ...
+
+
+AnyAnswer = ValidationResult | ProviderAnswer | VerdictLike | Mapping[str, Any]
+"""What a provider may answer: values of ours, or of a program that has its own."""
+
+Validate = Callable[[str, Sequence[str]], Awaitable[AnyAnswer]]
 """Asks a provider about a symbol and timeframes."""
 
 
@@ -38,7 +76,7 @@ class SymbolCache(Protocol):
         """Whatever is known of a symbol, over or not; counts as no lookup."""
         ...
 
-    def store(self, symbol: str, answer: ValidationResult | ProviderAnswer) -> CachedSymbolInfo:
+    def store(self, symbol: str, answer: AnyAnswer) -> CachedSymbolInfo:
         """Keep a provider's answer, merged with what is already known of other timeframes."""
         ...
 
@@ -210,9 +248,7 @@ class CanSize(Protocol):
 class ExternalDataProvider(Protocol):
     """Where verdicts and bars come from; asynchronous, because it is slow."""
 
-    async def validate_and_get_metadata(
-        self, symbol: str, timeframes: Sequence[str]
-    ) -> ValidationResult | ProviderAnswer:
+    async def validate_and_get_metadata(self, symbol: str, timeframes: Sequence[str]) -> AnyAnswer:
         """Ask whether a symbol is valid, which contract it is, and since when each timeframe has data.
 
         Raises:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Query
 from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 
@@ -88,7 +88,12 @@ def _data_routes(service: HostService) -> APIRouter:
         """Say the same of many symbols."""
         return await service.validate_many(request.symbols, request.timeframes or (), options)
 
-    @router.get("/symbol-info/{symbol}", responses=PATHS)
+    @router.get("/symbol-info/", include_in_schema=False)
+    async def no_symbol() -> None:
+        raise HTTPException(404)
+
+    # A symbol may have a slash, and older clients do not escape it.
+    @router.get("/symbol-info/{symbol:path}", responses=PATHS)
     async def symbol_info(symbol: Annotated[Symbol, Path()], options: Options) -> VerdictAnswer:
         """Say the same of one symbol, and since when it has hourly bars."""
         return await service.validate(symbol, SYMBOL_INFO_TIMEFRAMES, options)

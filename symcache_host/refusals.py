@@ -46,7 +46,7 @@ EVERYWHERE: Responses = {
 }
 PARAMETERS: Responses = {422: {"model": InvalidRequest, "description": "The request does not fit"}}
 BODIES: Responses = {413: {"model": Refusal, "description": "The body has more than 1 MiB"}}
-PATHS: Responses = {404: {"model": Refusal, "description": "There is nothing at this path: a symbol has no slash here"}}
+PATHS: Responses = {404: {"model": Refusal, "description": "There is nothing at this path: it names no symbol"}}
 
 
 def add_refusals(app: FastAPI) -> None:

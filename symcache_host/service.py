@@ -219,7 +219,7 @@ class HostService:
             error_code=lookup.info.provenance.code,
             suggested_symbol=verdict.suggested_symbol,
             confirmed=confirmed,
-            contract_info=_contract(lookup.info),
+            **_contract(lookup.info),
             head_timestamps=_heads(lookup, timeframes),
             one_head_timestamp=lookup.info.shared_part is not None,
         )
@@ -276,14 +276,20 @@ def _kind(error: Exception) -> ErrorKind:
             return "transient"
 
 
-def _contract(info: CachedSymbolInfo) -> Contract | None:
+def _contract(info: CachedSymbolInfo) -> dict[str, Any]:
+    """The contract of an entry, as the fields of a verdict."""
     contract = info.validation_result.contract_info
     if contract is None:
-        return None
-    known = contract.model_dump(mode="json", exclude={"details", "validated_at"})
+        return {}
+    known = contract.model_dump(mode="json")
     if (shared := info.shared_part) is not None:
         known |= {"head_timestamp": shared.head_timestamp, "head_timestamp_fetched_at": shared.asked_at}
-    return Contract(**{**contract.details, **known, "validated_at": info.cached_at})
+    known["validated_at"] = info.cached_at
+    return {
+        "contract_info": Contract(**{name: known[name] for name in Contract.model_fields}),
+        "contract_details": known["details"] or None,
+        "last_trade_date": known["last_trade_date"],
+    }
 
 
 def _heads(lookup: Lookup, timeframes: Sequence[str]) -> dict[str, str | None] | None:

@@ -161,9 +161,11 @@ class Answer(BaseModel):
 
 
 class Contract(BaseModel):
-    """Which contract a symbol is; a gateway may say more about it than these fields."""
+    """Which contract a symbol is: these eleven fields and no others, now and later.
 
-    model_config = ConfigDict(extra="allow")
+    A client may make an object of them by keyword, as that of ktrdr's ib-host-service does, and fails at any other.
+    What is new stands beside it in the answer.
+    """
 
     symbol: str = Field(description="the symbol proper")
     asset_type: str = Field(description="STK, CASH, FUT, ...")
@@ -173,7 +175,6 @@ class Contract(BaseModel):
     validated_at: float = Field(description="when the gateway said so, in seconds since 1970")
     contract: dict[str, Any] = Field(description="the fields of Interactive Brokers' own contract")
     trading_hours: dict[str, Any] | None = Field(description="when it is traded, and in which time zone")
-    last_trade_date: str | None = Field(description="the day on which it ends, for a future")
     head_timestamp: str | None = Field(description="since when there is data, whatever the timeframe")
     head_timestamp_timeframes: dict[str, Any] | None = Field(description="since when there is data, by timeframe")
     head_timestamp_fetched_at: float | None = Field(description="when that was asked, in seconds since 1970")
@@ -185,6 +186,8 @@ class VerdictAnswer(Answer):
     is_valid: bool = Field(False, description="whether there is such an instrument; proves nothing without success")
     error_message: str | None = Field(None, description="why the symbol is not valid")
     contract_info: Contract | None = Field(None, description="which contract it is")
+    contract_details: dict[str, Any] | None = Field(None, description="what the gateway says more about that contract")
+    last_trade_date: str | None = Field(None, description="the day on which that contract ends, for a future")
     head_timestamps: dict[str, str | None] | None = Field(
         None,
         description="the ISO 8601 time of the first bar, by timeframe; null: there is no data; left out: not answered",

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
@@ -20,13 +21,15 @@ class JsonServer:
                 self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
             def _answer(self, question):
-                status, answer = server.answer(self.command, urlsplit(self.path).path, question)
-                content = json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+                status, answer, *more = server.answer(self.command, urlsplit(self.path).path, question)
+                content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                headers = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+                with suppress(ConnectionError):  # whoever asked may have given up
+                    self.send_response(status)
+                    for name, value in (headers | dict(*more)).items():
+                        self.send_header(name, value)
+                    self.end_headers()
+                    self.wfile.write(content)
 
             def log_message(self, *_args):
                 """Keep quiet."""
@@ -43,5 +46,5 @@ class JsonServer:
         self._server.server_close()
 
     def answer(self, method, path, question):
-        """The status and the body of a response."""
+        """The status and the body of a response, which is JSON unless it is bytes; perhaps headers, too."""
         raise NotImplementedError

@@ -2,7 +2,7 @@
 
 It knows one symbol. Of two timeframes, one was asked of its gateway before. While it has lost its gateway it calls
 every symbol unknown, as such hosts do. Told to, it asks for bars as they do, counting back from the end in whole days,
-weeks or years, and fails where it gets none.
+weeks or years, and fails where it gets none. Told to, it goes wrong.
 """
 
 import json
@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
 from json_server import JsonServer
+from patience import PATIENCE
 
 HEADS = {"1d": "1980-12-12T14:30:00+00:00"}
 CONTRACT = {
@@ -30,6 +31,7 @@ BARS = {
     "2024-01-02T00:00:00.000Z": {"open": 1, "high": 2, "low": 1, "close": 1.5, "volume": 10, "average": 1.2},
     "2024-01-04T00:00:00.000Z": {"open": 5, "high": 6, "low": 5, "close": 5.5, "volume": 30, "average": 5.2},
 }
+UNKNOWN = {"detail": [{"type": "value_error", "loc": ["body", "timeframe"], "msg": "unsupported"}]}
 MISFIT = {"detail": [{"type": "missing", "loc": ["body"], "msg": "Field required"}]}
 
 
@@ -41,6 +43,9 @@ class OlderHost(JsonServer):
         history: Every daily bar that its gateway has, by its ISO 8601 time.
         rounds_down: Whether it asks its gateway for whole units and keeps to the range, or gives all that there is.
         mistakes: To how many more questions for bars it says by mistake that there are none.
+        wrong: By path, what it answers instead.
+        knows: The timeframes that it knows.
+        tries: What it waits for, as if for its gateway, before it answers.
         asked: The path of every request so far.
         asked_for_bars: The question of each request for bars.
     """
@@ -50,12 +55,24 @@ class OlderHost(JsonServer):
         self.history = dict(history)
         self.rounds_down = rounds_down
         self.mistakes = 0
+        self.wrong = {}
+        self.knows = None
+        self.tries = None
         self.asked = []
         self.asked_for_bars = []
 
-    def answer(self, method, path, question):  # one for each route
+    def answer(self, method, path, question):
         """The status and the body of a response."""
         self.asked.append(path)
+        if self.tries is not None:
+            self.tries.wait(PATIENCE)
+        if path in self.wrong:
+            return self.wrong[path]
+        if self.knows is not None and not _timeframes(question) <= self.knows:
+            return 422, UNKNOWN
+        return self._right(method, path, question)
+
+    def _right(self, method, path, question):  # one for each route
         route = (method, *path.split("/")[1:])
         if route == ("POST", "data", "validate"):
             return self._validate(question.get("symbol"), question.get("timeframes"))
@@ -116,6 +133,11 @@ class OlderHost(JsonServer):
         }
         connection = {"connected": self.connected, "client_id": 1}
         return 200, health | ({"ib_status": connection, "connection_info": connection} if detailed else {})
+
+
+def _timeframes(question):
+    asked = question.get("timeframes") or [question.get("timeframe")]
+    return {timeframe for timeframe in asked if timeframe}
 
 
 def _moment(text):

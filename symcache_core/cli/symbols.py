@@ -131,6 +131,8 @@ def _record(info: CachedSymbolInfo, provider: str, age: float) -> dict[str, Any]
 
 
 def _warn(session: Session, symbol: str, lookup: Lookup) -> None:
+    if not lookup.info.confirmed:
+        session.output.warn(f"{symbol}: this is unconfirmed: a provider that is out of reach may say the same")
     if lookup.outcome is Outcome.STALE:
         session.output.warn(f"{symbol}: this answer is {span(lookup.age)} old, the provider fails: {lookup.error}")
     elif lookup.missing:

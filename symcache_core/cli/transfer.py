@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
@@ -16,7 +17,20 @@ from ..errors import ConfigurationError
 from ..files import replacing
 from ..models import REPLAY
 from ..symbols import key_prefix
-from ..transfer import Fate, Found, Report, StoredEntries, Unreadable, copy, entries_in, open_store, write_line
+from ..transfer import (
+    Fate,
+    Found,
+    LeftOut,
+    Report,
+    StoredEntries,
+    Unreadable,
+    copy,
+    entries_in,
+    export_unversioned,
+    open_store,
+    store_at,
+    write_line,
+)
 from .exits import Status
 from .session import Session
 
@@ -35,6 +49,22 @@ FATE_NAMES = {
     Fate.UNVERIFIED: "not found when read back",
 }
 """What each fate is called in a table."""
+
+
+class ExportForm(StrEnum):
+    """How entries are written."""
+
+    LINES = "lines"
+    UNVERSIONED = "unversioned"
+
+
+LEFT_OUT_NAMES = {
+    LeftOut.OTHERS: "another provider's",
+    LeftOut.QUALIFIED: "qualified",
+    LeftOut.UNCONFIRMED: "unconfirmed",
+    LeftOut.EXPIRED: "expired",
+}
+"""What each reason to leave an entry out is called in a table."""
 
 Source = Annotated[
     Path,
@@ -56,6 +86,10 @@ ToOption = Annotated[
 ]
 Whose = Annotated[
     str | None, typer.Option("--provider", metavar="NAME", help="Whose answers an unversioned file holds, if not ib's.")
+]
+Form = Annotated[
+    ExportForm,
+    typer.Option("--form", help="lines, which import takes back; or unversioned, as a program's own cache had it."),
 ]
 Only = Annotated[str | None, typer.Option("--provider", metavar="NAME", help="Only the answers of this provider.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Write no entry; show what would become of each.")]
@@ -79,13 +113,23 @@ def import_(session: Session, file: Source, provider: Whose = None, dry_run: Dry
         _copy(session, found, store, source=str(file), target=settings.backend, dry_run=dry_run)
 
 
-def export(session: Session, file: Target = STDOUT, provider: Only = None) -> None:
+def export(session: Session, file: Target = STDOUT, provider: Only = None, form: Form = ExportForm.LINES) -> None:
     """Write every entry of the cache as JSON Lines, which import takes back.
 
     One line for each: {"symcache": 1, "key": ..., "entry": ...}, sorted by
     key, expired ones included. A file appears under its name when it is
     complete.
+
+    With --form unversioned, write what a program reads that had a cache of
+    its own: {"AAPL": {"validation_result": ..., "cached_at": ...,
+    "ttl_seconds": ...}}. It cannot say everything; what it would say wrongly
+    is left out and counted.
     """
+    if file != STDOUT and (backend := store_at(file)) is not None:
+        raise ConfigurationError(f"argument 'FILE': {file} is a store of the {backend} backend; name another file")
+    if form is ExportForm.UNVERSIONED:
+        _export_unversioned(session, file, provider)
+        return
     settings = session.settings
     with closing(open_store(settings, settings.backend)) as store, _sink(file) as sink:
         found = StoredEntries(store, provider)
@@ -104,6 +148,19 @@ def export(session: Session, file: Target = STDOUT, provider: Only = None) -> No
         session.output.note(f"{exported} entries exported, {unreadable} unreadable")
     else:
         session.output.show_one(figures, figures)
+
+
+def _export_unversioned(session: Session, file: Path, provider: str | None) -> None:
+    if file == STDOUT:
+        raise ConfigurationError("argument 'FILE': the unversioned form is one document; name a file for it")
+    settings = session.settings
+    done = export_unversioned(file, settings, now=time.time(), provider=provider)
+    for each in done.unreadable:
+        _warn(session, each.name, each.why)
+    about = {"from": settings.backend, "to": str(file), "exported": done.exported, "unreadable": len(done.unreadable)}
+    left_out = {why.value: done.left_out[why] for why in LeftOut}
+    named = {f"left out: {LEFT_OUT_NAMES[why]}": done.left_out[why] for why in LeftOut}
+    session.output.show_one({**about, "left_out": left_out}, {**about, **named})
 
 
 def migrate(

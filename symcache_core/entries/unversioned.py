@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from ..errors import CorruptEntryError, InvalidSymbolError
 from ..merging import settle
 from ..messages import explain
-from ..models import CachedSymbolInfo, ContractInfo, Part, Provenance, ValidationResult
+from ..models import TTL, CachedSymbolInfo, ContractInfo, Part, Provenance, ValidationResult
 from ..policy import Freshness, Policy, freshness
 from ..symbols import ASSET_TYPES, Instrument
 from .items import Found, Item, Unreadable
@@ -88,7 +88,8 @@ def found(symbol: str, make: Callable[[str], Item]) -> Found:
 def _entry(symbol: str, value: Any, provider: str) -> Item:
     if not isinstance(value, Mapping):
         raise CorruptEntryError(f"entry {symbol!r} is not readable: it is no object")
-    info = CachedSymbolInfo.model_validate({**value, "provenance": Provenance(provider=provider)})
+    # One that does not say its life has the usual one there (``ktrdr/data/components/symbol_cache.py``).
+    info = CachedSymbolInfo.model_validate({"ttl_seconds": TTL, **value, "provenance": Provenance(provider=provider)})
     result, since, ttl = info.validation_result, info.cached_at, info.ttl_seconds
     known = {name: stamp for name, stamp in (result.head_timestamps or {}).items() if stamp is not None}
     update: dict[str, Any] = {

@@ -175,7 +175,7 @@ def _is_of_one_segment(error: Exception) -> bool:
 
 
 def _is_worth_another_attempt(error: BaseException) -> bool:
-    if not may_pass(error):
+    if not may_pass(error) or getattr(error, "was_tried_again", False):
         return False
     pause = _asked_for(error)
     return pause is None or 0 <= pause <= LONGEST_PAUSE

@@ -189,7 +189,7 @@ class DataLoadingOrchestrator:
         """
         symbol, timeframe = str(request.instrument), request.timeframe.name
         answer = await self._external_provider.validate_and_get_metadata(symbol, [timeframe])
-        verdict = answer.result if isinstance(answer, ProviderAnswer) else answer
+        verdict = ProviderAnswer.of(answer).result
         info = await asyncio.to_thread(self._symbol_cache.store, spelling, answer)
         if not verdict.is_valid:
             raise SymbolNotFoundError(
@@ -307,4 +307,6 @@ def _not_found(instrument: Instrument, lookup: Lookup) -> SymbolNotFoundError:
     suggestion = lookup.result.suggested_symbol
     if suggestion and suggestion not in message:
         message = f"{message}; did you mean {suggestion!r}?"
+    if not lookup.info.confirmed:
+        message = f"{message} (unconfirmed: a provider that is out of reach may say the same)"
     return SymbolNotFoundError(message, suggested_symbol=suggestion)

@@ -10,9 +10,9 @@ from .. import policy as rules
 from ..concurrency.forks import ForkGuard
 from ..concurrency.threads import StorageThreads
 from ..errors import ClosedError
-from ..models import CachedSymbolInfo, CacheStats, Lookup, Outcome, ProviderAnswer, SymbolLookup, ValidationResult
+from ..models import CachedSymbolInfo, CacheStats, Lookup, Outcome, SymbolLookup
 from ..policy import Policy, Rule
-from ..protocols import Clock, StorageBackend, Validate
+from ..protocols import AnyAnswer, Clock, StorageBackend, Validate
 from ..symbols import Instrument
 from .asking import Asking
 from .bulk import look_up_many
@@ -101,14 +101,19 @@ class PolicyCache:
             storage_error=self._known.storage.error,
         )
 
-    def store(self, symbol: str, answer: ValidationResult | ProviderAnswer) -> CachedSymbolInfo:
+    def store(self, symbol: str, answer: AnyAnswer) -> CachedSymbolInfo:
         """Keep a provider's answer, merged with what is already known of other timeframes.
+
+        Args:
+            symbol: As anyone writes it.
+            answer: The answer, or a verdict of whatever class that has the six fields of a ``ValidationResult``.
 
         Returns:
             The entry as it is now. A valid symbol that is called invalid stays valid until a second answer agrees.
 
         Raises:
             InvalidSymbolError: The text cannot be a symbol.
+            InvalidAnswerError: The answer lacks a field, or has something in it that does not belong there.
             ProviderError: The answer comes from another provider than this cache's.
             BackendError: The storage did not take it.
         """

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 
 from ..concurrency.breaker import Breaker
 from ..concurrency.tasks import call
 from ..errors import ProviderError, ProviderTimeoutError, may_pass
-from ..models import Provenance, ProviderAnswer, ValidationResult
+from ..models import Provenance, ProviderAnswer
 from ..policy import Policy
-from ..protocols import Clock, Validate
+from ..protocols import AnyAnswer, Clock, Validate
 
 log = logging.getLogger("symcache")
 
@@ -81,18 +82,17 @@ class ProviderCalls:
         self._by_key.pop(key, None)
         return answer
 
-    def checked(self, answer: ValidationResult | ProviderAnswer) -> ProviderAnswer:
-        """The answer, if it is one and of this cache's provider.
+    def checked(self, given: AnyAnswer) -> ProviderAnswer:
+        """The answer, if it is one and of this cache's provider; all of them come in here.
 
         Raises:
-            ProviderError: It is not.
+            InvalidAnswerError: It is none.
+            ProviderError: It is another provider's.
         """
-        if isinstance(answer, ValidationResult):
-            answer = ProviderAnswer(answer, provenance=Provenance(provider=self._provider, spelling=answer.symbol))
-        if not isinstance(answer, ProviderAnswer):
-            raise ProviderError(
-                f"the provider gave a {type(answer).__name__}; a ValidationResult or a ProviderAnswer is expected"
-            )
+        answer = ProviderAnswer.of(given)
+        if not isinstance(given, ProviderAnswer):
+            origin = Provenance(provider=self._provider, spelling=answer.result.symbol)
+            answer = replace(answer, provenance=origin)
         if answer.provenance.provider not in (None, self._provider):
             raise ProviderError(
                 f"this cache holds answers of provider {self._provider!r}, and this one is of "
@@ -100,9 +100,7 @@ class ProviderCalls:
             )
         return answer
 
-    async def _bounded(
-        self, spelling: str, timeframes: Sequence[str], validate: Validate
-    ) -> ValidationResult | ProviderAnswer:
+    async def _bounded(self, spelling: str, timeframes: Sequence[str], validate: Validate) -> AnyAnswer:
         asked = await call(validate(spelling, timeframes), self._policy.timeout)
         if not asked.done():
             limit = self._policy.timeout

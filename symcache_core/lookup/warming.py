@@ -8,8 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from ..errors import ProviderPacingError, ProviderPermissionError, may_pass
-from ..models import Lookup, Outcome, ProviderAnswer, SymbolLookup, ValidationResult
-from ..protocols import BulkSymbolCache, CanValidateMany, ExternalDataProvider, Validate
+from ..models import Lookup, Outcome, SymbolLookup
+from ..protocols import AnyAnswer, BulkSymbolCache, CanValidateMany, ExternalDataProvider, Validate
 from .batching import BatchedValidation
 
 TOGETHER = 800
@@ -109,7 +109,7 @@ class Warming:
         began = loop.time()
         validate = _validation(self._provider)
 
-        async def ask(symbol: str, timeframes: Sequence[str]) -> ValidationResult | ProviderAnswer:
+        async def ask(symbol: str, timeframes: Sequence[str]) -> AnyAnswer:
             await self._pace.take()
             self.summary.asked += 1
             return await validate(symbol, timeframes)

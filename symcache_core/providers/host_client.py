@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import secrets
@@ -69,18 +70,20 @@ class HostClient:
         if self._closed:
             raise ClosedError("this data adapter is closed")
         url = await self._base() + path
-        too_late = ProviderTimeoutError(f"{url} did not answer within {deadline.seconds:g} s")
+        too_late = ProviderTimeoutError(
+            f"{url} did not answer within {deadline.seconds:g} s (setting 'timeout'): it may be waiting for its gateway"
+        )
         if not deadline.left:
             raise too_late  # here, because a timeout of no time would let the question out
         try:
-            async with asyncio.timeout(deadline.left):
+            async with asyncio.timeout(deadline.left_to_wait):
                 response = await self._client().post(url, json=body, headers=self._terms(deadline, urgent))
         except TimeoutError:
             raise too_late from None
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise ProviderUnavailableError(f"no answer from {url}: {reason} (option host_service_url)") from None
-        _check_status(response, url)
+        _check_status(response, url, body)
         return response.content, url
 
     async def aclose(self) -> None:
@@ -141,7 +144,7 @@ def _checked_token(token: SecretStr) -> str:
     return text
 
 
-def _check_status(response: httpx.Response, url: str) -> None:
+def _check_status(response: httpx.Response, url: str, question: dict[str, Any]) -> None:
     status = response.status_code
     if status == httpx.codes.OK:
         return
@@ -155,7 +158,11 @@ def _check_status(response: httpx.Response, url: str) -> None:
             code=code,
         )
     if status == httpx.codes.UNPROCESSABLE_ENTITY:
-        raise ProviderError(f"{url} does not accept the request: {response.text[:500]}", code=code)
+        asked = json.dumps(question, ensure_ascii=False)[:200]
+        raise ProviderError(f"{url} does not accept the request {asked}: {response.text[:500]}", code=code)
     if status >= httpx.codes.INTERNAL_SERVER_ERROR:
         raise ProviderUnavailableError(f"{url} failed with status {code}", code=code)
+    if response.has_redirect_location:
+        place = response.headers["location"]
+        raise ProviderError(f"{url} is elsewhere, at {place!a} (status {code}): change host_service_url", code=code)
     raise ProviderError(f"{url} answered with status {code}: does host_service_url name a host service?", code=code)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import SecretStr
 
-from ..errors import ProviderError, ProviderNoDataError
+from ..errors import ProviderError, ProviderNoDataError, ProviderTimeoutError
 from ..models import REPLAY, ProviderAnswer
 from ..settings import EMBEDDED, SymcacheSettings
 from .deadline import Deadline
@@ -207,7 +207,13 @@ class IbDataAdapter:
     async def _bars(self, question: dict[str, Any], start: datetime, end: datetime, deadline: Deadline) -> pd.DataFrame:
         begin = before_rounding(start, end) if self._rounds_down else start
         question = question | {"start": begin.isoformat(), "end": end.isoformat()}
-        content, url = await self._client.post("/data/historical", question, deadline)
+        try:
+            content, url = await self._client.post("/data/historical", question, deadline)
+        except ProviderTimeoutError as error:
+            if self._rounds_down:  # an older host, which has spent the time on attempts of its own
+                raise OlderHostFailure(str(error)) from None
+            raise
+        url = f"{url}, asked for bars of {question['timeframe']},"
         try:
             frame = read_bars(content, start=start, end=end, provider=self._provider, url=url)
         except (OlderHostFailure, ProviderNoDataError):

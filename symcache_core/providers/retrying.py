@@ -24,7 +24,6 @@ from tenacity import (
 
 from ..errors import ProviderError, ProviderTimeoutError
 from .deadline import Deadline
-from .wire import OlderHostFailure
 
 ATTEMPTS = 3
 
@@ -66,7 +65,7 @@ def _is_worth_another_attempt(error: BaseException) -> bool:
     return (
         isinstance(error, ProviderError)
         and error.passes
-        and not isinstance(error, ProviderTimeoutError | OlderHostFailure)
+        and not (error.was_tried_again or isinstance(error, ProviderTimeoutError))
     )
 
 

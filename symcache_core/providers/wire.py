@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,7 +25,8 @@ from ..errors import (
     ProviderPermissionError,
     ProviderUnavailableError,
 )
-from ..models import Basis, ContractInfo, FrozenJson, Provenance, ProviderAnswer, ValidationResult
+from ..frozen import FrozenDict, FrozenJson
+from ..models import Basis, ContractInfo, Provenance, ProviderAnswer, ValidationResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,12 +40,20 @@ _IN_DAYS = 6 * _DAY
 
 # In the host's own words or in the gateway's; what is said of a data farm or a permission is not about bars.
 _NO_DATA = re.compile(
-    r"\bno (?:historical (?:market )?)?data\b(?!\s+(?:farm|connection|permission|subscription))", re.IGNORECASE
+    r"\bno (?:historical (?:market )?)?data\b(?!\s+(?:farm|connection|permission|subscription))"
+    r"|\bdata not available before\b",
+    re.IGNORECASE,
 )
+
+# Asking again does not help; ktrdr's own client says it in such words (``ktrdr/data/ib_data_adapter.py``).
+_WRONG = r"unsupported|not supported|unknown|invalid"
+_UNKNOWN_TIMEFRAME = re.compile(rf"\b(?:{_WRONG})\b.*\btimeframe\b|\btimeframe\b.*\b(?:{_WRONG})\b", re.IGNORECASE)
 
 
 class OlderHostFailure(ProviderUnavailableError):  # noqa: N818  # a kind of the error that it is caught as
     """An older host failed, which has tried more than once by itself."""
+
+    was_tried_again = True
 
 
 class _Origin(BaseModel):
@@ -77,9 +86,21 @@ class _Verdict(_Answer):
     is_valid: bool = False
     error_message: str | None = None
     contract_info: ContractInfo | None = None
+    contract_details: FrozenJson | None = None
+    last_trade_date: date | None = None
     head_timestamps: dict[str, str | None] | None = None
     one_head_timestamp: bool = False
     confirmed: bool | None = None
+
+    @property
+    def contract(self) -> ContractInfo | None:
+        """What is said of the contract, in whichever place: until 0.1.0 all of it was among the fields of old."""
+        told = self.contract_info
+        if told is None or (self.contract_details is None and self.last_trade_date is None):
+            return told
+        details = FrozenDict({**told.details, **(self.contract_details or {})})
+        last = self.last_trade_date or told.last_trade_date
+        return told.model_copy(update={"details": details, "last_trade_date": last})
 
 
 class _Batch(_Answer):
@@ -87,12 +108,14 @@ class _Batch(_Answer):
 
 
 class _Bar(BaseModel):
-    model_config = ConfigDict(allow_inf_nan=False, hide_input_in_errors=True)
+    """A row of bars; one without a price is no bar, and whoever counts such rows is to see it."""
 
-    open: float
-    high: float
-    low: float
-    close: float
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    open: float | None
+    high: float | None
+    low: float | None
+    close: float | None
     volume: float | None
 
 
@@ -158,7 +181,7 @@ def _understood(verdict: _Verdict, symbol: str, provider: str, url: str) -> Prov
             is_valid=verdict.is_valid,
             symbol=symbol,
             error_message=verdict.error_message,
-            contract_info=verdict.contract_info,
+            contract_info=verdict.contract,
             head_timestamps=heads or None,
             suggested_symbol=verdict.suggested_symbol,
         )
@@ -188,7 +211,8 @@ def read_bars(content: bytes, *, start: datetime, end: datetime, provider: str, 
     Returns:
         A frame with a UTC index named ``timestamp`` in rising order and float64 columns open, high, low, close,
         volume; its ``attrs`` say whose bars they are (``provider``), and, as far as the host does, of which
-        ``contract``, on which ``basis``, and that it is an ``older_host``.
+        ``contract``, on which ``basis``, and that it is an ``older_host``. What the host did not tell, as NaN or null,
+        is NaN.
 
     Raises:
         ProviderNoDataError: An older host says that there are none, or that it got none.
@@ -273,6 +297,8 @@ def _failure(answer: _Answer, url: str) -> ProviderError:
         return ProviderNoDataError(message)
     if answer.error_kind == AMBIGUOUS:
         return AmbiguousSymbolError(message, alternatives=answer.alternatives or ())
+    if answer.is_older and _UNKNOWN_TIMEFRAME.search(message):
+        return ProviderError(f"{url} says: {message}")
     kinds = {
         None: OlderHostFailure,
         "permanent": ProviderError,
@@ -285,8 +311,11 @@ def _failure(answer: _Answer, url: str) -> ProviderError:
 
 def _misunderstood(url: str, error: ValidationError) -> ProviderError:
     problem = error.errors(include_input=False, include_url=False, include_context=False)[0]
-    place = ".".join(map(str, problem["loc"])) or "the answer"
-    return ProviderError(f"{url} sent what a host service does not send: {place}: {problem['msg']}")
+    place = ".".join(map(str, problem["loc"]))
+    hint = "" if place else "; does host_service_url name a host service?"
+    return ProviderError(
+        f"{url} sent what a host service does not send: {place or 'the answer'}: {problem['msg']}{hint}"
+    )
 
 
 @cache

@@ -39,7 +39,7 @@ def entries_in(file: Path, settings: SymcacheSettings, *, provider: str | None =
         ConfigurationError: There is no such file, or it is nothing of the kind, or says itself whose answers it holds.
         BackendError: It is a store and cannot be opened.
     """
-    backend = _store_at(file)
+    backend = store_at(file)
     if backend is None:
         yield _entries_of(_read(file), file, settings, provider)
         return
@@ -50,7 +50,8 @@ def entries_in(file: Path, settings: SymcacheSettings, *, provider: str | None =
         yield StoredEntries(store)
 
 
-def _store_at(file: Path) -> str | None:
+def store_at(file: Path) -> str | None:
+    """The backend whose store a path is, if it is one's."""
     if file == STDIN:
         return None
     if (file / "cache.db").is_file():

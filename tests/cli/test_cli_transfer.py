@@ -119,6 +119,33 @@ def test_what_export_writes_import_takes_back_byte_for_byte(folder, invoke, run)
     assert run("export", "--backend", "diskcache").stdout == done.stdout
 
 
+def test_export_writes_the_form_of_a_programs_own_cache_and_says_what_it_cannot(folder, invoke):
+    fill("AAPL", "RY@TSE:CAD")
+    fill("MSFT", provider="replay")
+    done = invoke("export", "old.json", "--form", "unversioned", "--json")
+    assert done.exit_code == 0
+    assert reported(done) == {
+        "from": "json",
+        "to": "old.json",
+        "exported": 1,
+        "unreadable": 0,
+        "left_out": {"others": 1, "qualified": 1, "unconfirmed": 0, "expired": 0},
+    }
+    (entry,) = json.loads((folder / "old.json").read_text()).values()
+    assert set(entry) == {"validation_result", "cached_at", "ttl_seconds"}
+    assert "qualified" in invoke("export", "old.json", "--form", "unversioned").stdout
+    assert reported(invoke("import", "old.json", "--backend", "diskcache", "--json"))["copied"] == 1
+
+
+@pytest.mark.parametrize("form", ["lines", "unversioned"])
+def test_export_never_takes_the_place_of_a_store(folder, invoke, form):
+    fill("AAPL")
+    done = invoke("export", "data/backend_symbol_cache.json", "--form", form)
+    assert done.exit_code == 2
+    assert "is a store of the json backend" in done.stderr
+    assert "ib||AAPL||" in invoke("export").stdout
+
+
 def test_an_exported_file_is_whole_and_its_owner_s(folder, invoke):
     fill("AAPL", "MSFT")
     fill("JEPI", provider="replay")
@@ -174,6 +201,9 @@ def test_options_say_where_the_stores_are_whatever_is_configured(folder, invoke,
         (["import", "symcache.toml", "--backend", "memory"], "argument 'FILE'"),
         (["export", "nosuch/out"], "argument 'FILE': nosuch/out cannot be written"),
         (["export", "--backend", "memory"], "'memory' keeps nothing"),
+        (["export", "--form", "unversioned"], "name a file for it"),
+        (["export", "old.json", "--form", "unversioned", "--provider", "replay"], "replayed"),
+        (["export", "nosuch/out", "--form", "unversioned"], "argument 'FILE': nosuch/out cannot be written"),
     ],
 )
 def test_a_wrong_argument_is_named(invoke, arguments, named):

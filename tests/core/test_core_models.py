@@ -7,15 +7,14 @@ from datetime import UTC, date, datetime
 import pytest
 from pydantic import ValidationError
 
+from symcache_core.frozen import FrozenDict, freeze
 from symcache_core.models import (
     CachedSymbolInfo,
     ContractInfo,
     Counters,
-    FrozenDict,
     Part,
     ValidationResult,
     VerdictChange,
-    freeze,
 )
 
 

@@ -22,7 +22,7 @@ EXAMPLES = [
     pytest.param(code, output, id=f"{document.name}-{number}")
     for document in DOCUMENTS
     for number, (code, output) in enumerate(
-        re.findall(r"```python\n(.*?)```\n+```text\n(.*?)```", document.read_text(), re.DOTALL)
+        re.findall(r"```python\n((?:(?!```).)*)```\n+```text\n(.*?)```", document.read_text(), re.DOTALL)
     )
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import quote
 
 import pytest
 from tws.process import TwsProcess
@@ -32,6 +33,8 @@ def test_a_valid_verdict(host):
         "suggested_symbol": None,
         "provenance": ORIGIN,
         "confirmed": True,
+        "contract_details": {"provider": "replay"},
+        "last_trade_date": None,
         **NO_ERROR,
     }
     assert isinstance(contract.pop("validated_at"), float)
@@ -42,9 +45,7 @@ def test_a_valid_verdict(host):
         "currency": "USD",
         "description": "Apple Inc.",
         "contract": {},
-        "provider": "replay",
         "trading_hours": None,
-        "last_trade_date": None,
         "head_timestamp": None,
         "head_timestamp_timeframes": None,
         "head_timestamp_fetched_at": None,
@@ -57,6 +58,8 @@ def test_a_negative_is_permanent_and_confirmed_and_proposes_a_near_symbol(host):
         "is_valid": False,
         "error_message": "Symbol MSFFT not found",
         "contract_info": None,
+        "contract_details": None,
+        "last_trade_date": None,
         "head_timestamps": None,
         "one_head_timestamp": False,
         "suggested_symbol": "MSFT",
@@ -104,9 +107,35 @@ def test_symbol_info_is_a_verdict_with_the_hourly_head_timestamp(host, path, sym
     )
 
 
-@pytest.mark.parametrize("path", ["EUR/USD", "EUR%2FUSD", "BRK/B", ""])
-def test_symbol_info_knows_no_path_with_a_slash(host, path):
-    assert host.http.get(f"/data/symbol-info/{path}").status_code == 404
+@pytest.mark.parametrize(
+    "symbol",
+    [
+        "EUR/USD",
+        "BRK/B",
+        "RY@TSE:CAD",
+        "AAPL@NASDAQ:USD",
+        "CASH:EUR/USD@IDEALPRO",
+        "FUT:ES 202612@CME",
+        "/",
+        "A//B",
+        "50%",
+    ],
+)
+def test_symbol_info_is_the_same_with_a_slash_or_its_escape_and_for_a_qualified_symbol(host, symbol):
+    asked = post(host, "/data/validate", symbol=symbol, timeframes=["1h"])
+    for path in {symbol.replace("%", "%25").replace(" ", "%20"), quote(symbol, safe="")}:
+        response = host.http.get(f"/data/symbol-info/{path}")
+        assert (response.status_code, response.json()) == (200, asked), path
+
+
+@pytest.mark.parametrize("path", ["/data/symbol-info/", "/data/symbol-info"])
+def test_there_is_nothing_at_a_path_that_names_no_symbol(host, path):
+    assert host.http.get(path).status_code == 404
+
+
+def test_a_path_that_names_what_cannot_be_a_symbol_is_refused(host):
+    assert host.http.get("/data/symbol-info/A%00B").status_code == 422
+    assert host.http.get(f"/data/symbol-info/{'A/' * 65}").status_code == 422
 
 
 def test_bars_are_the_text_of_an_object_keyed_by_time(host):

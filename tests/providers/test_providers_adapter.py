@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import socket
 import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import uvicorn
+from json_server import JsonServer
 from pydantic import SecretStr
 
 from symcache_core import open_symbol_cache
@@ -251,7 +253,6 @@ def test_what_is_no_answer_is_an_error_that_names_the_url(serve, validate, conte
         json.dumps({"2024-01-02": {"open": 1}}),
         json.dumps({"2024-01-02": {"open": 1, "high": 1, "low": 1, "close": "x", "volume": 1}}),
         json.dumps({"2024-01-02": {"open": 1, "high": 1, "low": 1, "close": [], "volume": 1}}),
-        json.dumps({"2024-01-02": {"open": 1, "high": 1, "low": 1, "close": None, "volume": 1}}),
         json.dumps({"": {"open": 1, "high": 1, "low": 1, "close": 1, "volume": 1}}),
         json.dumps({"0001-01-01T00:00:00+14:00": {"open": 1, "high": 1, "low": 1, "close": 1, "volume": 1}}),
         json.dumps({"the day before": {"open": 1, "high": 1, "low": 1, "close": 1, "volume": 1}}),
@@ -261,6 +262,28 @@ def test_what_are_no_bars_is_an_error_that_names_the_url(serve, fetch, data):
     url = serve({"success": True, "data": data, "rows": 1})
     with pytest.raises(ProviderError, match=url):
         fetch(IbDataAdapter(url), "AAPL", START, END)
+
+
+@pytest.mark.parametrize("price", [None, math.nan, math.inf])
+def test_a_bar_without_a_price_leaves_the_others_as_they_are(serve, fetch, price):
+    sent = {day: {"open": 1, "high": 1, "low": 1, "close": 1, "volume": 1} for day in ("2012-12-31", "2013-01-02")}
+    sent["2013-01-01"] = sent["2012-12-31"] | {"close": price}
+    frame = fetch(IbDataAdapter(serve({"success": True, "data": json.dumps(sent), "rows": 3})), "AAPL", START, END)
+    assert [day.isoformat()[:10] for day in frame.index] == ["2012-12-31", "2013-01-01", "2013-01-02"]
+    assert (frame["close"].iloc[0], frame["close"].iloc[2]) == (1.0, 1.0)
+    assert not math.isfinite(frame["close"].iloc[1]), "whoever counts such rows is to see it"
+
+
+class Moved(JsonServer):
+    """A host that has an answer for no one, and knows who has."""
+
+    def answer(self, method, path, question):
+        return 307, {}, {"Location": f"{path}/"}
+
+
+def test_a_host_that_is_elsewhere_is_named_with_the_place(validate):
+    with Moved() as moved, pytest.raises(ProviderError, match=r"'/data/validate/'.*307.*host_service_url"):
+        validate(IbDataAdapter(moved.url), "AAPL")
 
 
 def test_a_host_that_is_down_is_named_with_the_option_to_change(validate, pauses):
@@ -273,7 +296,7 @@ def test_a_host_that_is_down_is_named_with_the_option_to_change(validate, pauses
 def test_a_host_that_is_silent_is_a_timeout(validate):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(ProviderTimeoutError, match=url):
+        with pytest.raises(ProviderTimeoutError, match=rf"{url}.* within 0\.05 s \(setting 'timeout'\)"):
             validate(IbDataAdapter(url, timeout=0.05), "AAPL")
 
 

@@ -275,7 +275,6 @@ def test_our_host_answers_every_question_with_every_field_of_the_older_one(older
             ("/data/head-timestamp?symbol=NOSUCH&timeframe=1d", None),
             ("/health", None),
             ("/health/", None),
-            ("/data/symbol-info/EUR/USD", None),
         ],
         "POST": [
             ("/data/validate", {"symbol": "AAPL", "timeframes": ["1d", "1h"]}),

@@ -1,6 +1,7 @@
 """A symbol cache as its user sees it; mypy has to take what is right in it, and to refuse what is marked."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import assert_never, assert_type
 
@@ -39,6 +40,40 @@ async def ask(symbol: str) -> ValidationResult:
 
 async def is_valid(symbol: str, timeframes: Sequence[str]) -> bool:
     return bool(symbol)
+
+
+@dataclass
+class TheirVerdict:
+    """Another program's."""
+
+    is_valid: bool
+    symbol: str
+    error_message: str | None = None
+    contract_info: dict[str, str] | None = None
+    head_timestamps: dict[str, str] | None = None
+    suggested_symbol: str | None = None
+
+
+@dataclass
+class NoVerdict:
+    """It has no symbol, and more is missing."""
+
+    is_valid: bool
+
+
+async def validate_theirs(symbol: str, timeframes: Sequence[str]) -> TheirVerdict:
+    return TheirVerdict(is_valid=True, symbol=symbol)
+
+
+async def what_a_program_with_verdicts_of_its_own_hands_in(cache: SymbolCache) -> None:
+    theirs = TheirVerdict(is_valid=True, symbol="AAPL")
+    await cache.get_or_validate("AAPL", ["1d"], validate_theirs)
+    assert_type(cache.store("AAPL", theirs), CachedSymbolInfo)
+    assert_type(cache.store("AAPL", asdict(theirs)), CachedSymbolInfo)
+    assert_type(CachedSymbolInfo(theirs, 0.0).ttl_seconds, float)
+    assert_type(ValidationResult.of(theirs), ValidationResult)
+    assert_type(ProviderAnswer.of(theirs), ProviderAnswer)
+    cache.store("AAPL", NoVerdict(is_valid=True))  # type: ignore[arg-type]  # a verdict has six fields
 
 
 async def what_a_lookup_tells() -> None:

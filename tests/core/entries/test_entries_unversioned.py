@@ -49,6 +49,12 @@ def test_an_entry_belongs_to_ib_and_keeps_its_age():
     assert set(found.info.parts) == {"1h"}, "a null head timestamp was not asked for"
 
 
+def test_an_entry_that_does_not_say_its_life_has_the_usual_one():
+    told = entry()
+    del told["ttl_seconds"]
+    assert only({"AAPL": told}).info.ttl_seconds == 30 * DAY
+
+
 def test_a_negative_proves_nothing():
     found = only({"AAPL": entry(is_valid=False, head_timestamps=None)})
     assert not found.info.confirmed
