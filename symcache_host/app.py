@@ -10,9 +10,10 @@ from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Path, Qu
 from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 
+from .departures import Departures
 from .guard import Guard
 from .refusals import BODIES, EVERYWHERE, PARAMETERS, PATHS, add_refusals
-from .reports import About, DetailedHealth, Health
+from .reports import About, DetailedHealth, Health, Look
 from .service import HostService
 from .wire import (
     VERSION,
@@ -66,6 +67,7 @@ def create_app(service: HostService, *, token: SecretStr | None = None) -> FastA
         responses=EVERYWHERE,
     )
     app.add_middleware(Guard, token=token)
+    app.add_middleware(Departures)  # around the guard, since the one that is added last is the outermost
     add_refusals(app)
     app.include_router(_data_routes(service))
     app.include_router(_status_routes(service))
@@ -133,5 +135,18 @@ def _status_routes(service: HostService) -> APIRouter:
     async def detailed_health() -> DetailedHealth:
         """Say the same, and what lies behind it."""
         return await service.detailed_health()
+
+    @router.get("/health/detailed")
+    async def detailed_health_by_name() -> DetailedHealth:
+        """Say the same as the route before, under the name that older monitors ask for."""
+        return await service.detailed_health()
+
+    @router.post("/health/look")
+    async def look() -> Look:
+        """Look at the gateway now: connect at once if need be, and ask for what it has to know.
+
+        Whoever asks while a look is under way, or has just been taken, shares it.
+        """
+        return await service.look()
 
     return router

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from symcache_core import ProviderAnswer
 
@@ -33,6 +33,23 @@ class Bars(NamedTuple):
     basis: Basis
 
 
+class Problem(NamedTuple):
+    """What is wrong with the way to a provider, in one line, what to do about it, and the provider's code, if any."""
+
+    text: str
+    advice: str
+    code: int | None = None
+
+
+class Finding(NamedTuple):
+    """What a look at one thing found, and what to do if that is not well."""
+
+    what: str
+    state: Literal["ok", "warn", "fail"]
+    detail: str
+    advice: str | None = None
+
+
 class Priority(IntEnum):
     """Which call goes first where not all can go at once."""
 
@@ -48,28 +65,85 @@ class Priority(IntEnum):
 class Caller:
     """On whose behalf a gateway is called; clients of one priority are served round robin.
 
-    Others may come to wait for the same call. Then it inherits the priority of the most urgent of them.
+    It may stand for several who wait for the same call; then it changes as they come and go.
     """
 
     client: str = ""
     priority: Priority = Priority.FOREGROUND
     _observers: list[Callable[[Caller], object]] = field(default_factory=list, init=False, repr=False, compare=False)
 
-    def inherit(self, other: Caller) -> None:
-        """Act for another one who waits for the same call, if that one is more urgent, and tell the observers."""
-        if other.priority < self.priority:
+    def act_for(self, other: Caller) -> None:
+        """Take over the client and the priority of another one, and tell the observers if that is a change."""
+        if (self.client, self.priority) != (other.client, other.priority):
             self.client, self.priority = other.client, other.priority
             for observer in tuple(self._observers):
                 observer(self)
 
     @contextmanager
     def observed_by(self, observer: Callable[[Caller], object]) -> Iterator[None]:
-        """Call an observer whenever the priority rises, as long as this lasts."""
+        """Call an observer whenever it changes, as long as this lasts."""
         self._observers.append(observer)
         try:
             yield
         finally:
             self._observers.remove(observer)
+
+
+class Waiters:
+    """Those who wait for the same, and what is called on their behalf: for the most urgent of them at any time.
+
+    Args:
+        otherwise: On whose behalf it is called when nobody waits; without one, for whoever left last.
+    """
+
+    def __init__(self, otherwise: Caller | None = None) -> None:
+        self._otherwise = otherwise
+        self._waiting: dict[object, Caller] = {}
+        self._standing: dict[object, Caller] = {}
+
+    @property
+    def anyone(self) -> bool:
+        """Whether anyone waits."""
+        return bool(self._waiting)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether anyone waits, or anything is called."""
+        return bool(self._waiting or self._standing)
+
+    @contextmanager
+    def joined_by(self, caller: Caller) -> Iterator[None]:
+        """Count someone among those who wait, as long as this lasts."""
+        try:
+            with _listed(self._waiting, caller), caller.observed_by(self._tell):
+                self._tell()
+                yield
+        finally:
+            self._tell()
+
+    @contextmanager
+    def stood_for(self) -> Iterator[Caller]:
+        """The caller who stands for all of them, as long as this lasts."""
+        caller = Caller()
+        with _listed(self._standing, caller):
+            self._tell()
+            yield caller
+
+    def _tell(self, _changed: Caller | None = None) -> None:
+        most_urgent = min(self._waiting.values(), key=lambda caller: caller.priority, default=self._otherwise)
+        if most_urgent is not None:
+            for caller in tuple(self._standing.values()):
+                caller.act_for(most_urgent)
+
+
+@contextmanager
+def _listed(callers: dict[object, Caller], caller: Caller) -> Iterator[None]:
+    entry = object()  # one caller may wait several times
+    callers[entry] = caller
+    try:
+        yield
+    finally:
+        del callers[entry]
 
 
 class Gateway(Protocol):
@@ -95,12 +169,29 @@ class Gateway(Protocol):
         """Whether it can answer now."""
         ...
 
+    @property
+    def problem(self) -> Problem | None:
+        """Why it cannot answer, or not about everything; None when all is well."""
+        ...
+
+    @property
+    def problem_since(self) -> datetime | None:
+        """Since when there is a problem without a break (UTC)."""
+        ...
+
     def as_of(self) -> datetime:
         """Its present (UTC); nothing later exists for it."""
         ...
 
     def status(self) -> Mapping[str, Any]:
         """What there is to say about its connection."""
+        ...
+
+    async def look(self) -> Sequence[Finding]:
+        """See whether it can answer: connect at once if need be, and ask for something that it has to know.
+
+        Takes no longer than some seconds. What fails is a finding.
+        """
         ...
 
     async def open(self) -> None:

@@ -17,7 +17,7 @@ from symcache_core import ContractInfo, ProviderAnswer, ValidationResult
 from symcache_core.errors import ProviderError, SymbolNotFoundError
 from symcache_core.symbols import Instrument
 
-from .gateway import Bar, Bars, Caller
+from .gateway import Bar, Bars, Caller, Finding
 from .preferred import preferred_shares
 from .wire import Basis, Session
 
@@ -49,6 +49,8 @@ class ReplayGateway:
     name = "replay"
     notice = "REPLAY: recorded history, not live market data"
     connected = True
+    problem = None
+    problem_since = None
 
     def __init__(self, *, latency: float, as_of: date) -> None:
         self.calls = 0
@@ -62,6 +64,10 @@ class ReplayGateway:
     def status(self) -> dict[str, Any]:
         """There is nothing to say about a connection."""
         return {}
+
+    async def look(self) -> list[Finding]:
+        """There is nothing that could be away."""
+        return [Finding("gateway", "ok", f"recorded history up to {self._as_of:%Y-%m-%d}")]
 
     async def open(self) -> None:
         """There is nothing to connect to."""

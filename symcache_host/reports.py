@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 from .wire import VERSION, WIRE_VERSION
@@ -18,6 +20,15 @@ class Health(BaseModel):
     status: str = Field(description="healthy or disconnected")
 
 
+class LastRefusal(BaseModel):
+    """A request that Interactive Brokers did not permit."""
+
+    at: str = Field(description="when, ISO 8601 in UTC")
+    symbol: str = Field(description="what it was about")
+    code: int = Field(description="Interactive Brokers' own code")
+    text: str = Field(description="and its words")
+
+
 class IbStatus(BaseModel):
     """How things stand with Interactive Brokers; nulls where the gateway is another one."""
 
@@ -31,6 +42,20 @@ class IbStatus(BaseModel):
     waiting: int | None = Field(None, description="requests in the queue that paces them")
     messages_left: int | None = Field(None, description="messages that the rules still allow within this second")
     historical_left: int | None = Field(None, description="historical requests that may be opened at the same time")
+    problem: str | None = Field(None, description="what is wrong, in one line; null when all is well")
+    problem_code: int | None = Field(None, description="Interactive Brokers' own code for it, if it gave one")
+    advice: str | None = Field(None, description="what to do about it")
+    problem_since: str | None = Field(None, description="since when something is wrong, without a break, in UTC")
+    last_attempt: str | None = Field(None, description="when the last attempt to connect began, ISO 8601 in UTC")
+    next_attempt: str | None = Field(None, description="when the next one begins; null when none is waited for")
+    taken_client_ids: list[int] = Field([], description="client ids before its own that were in use when it connected")
+    warning: str | None = Field(None, description="what other programs at the same TWS mean, and what to do about it")
+    last_refusal: LastRefusal | None = Field(
+        None, description="the last request that was not permitted, until one about the same contract is answered"
+    )
+    quiet_until: str | None = Field(
+        None, description="until when no history is asked for after the start, ISO 8601 in UTC; null: it is"
+    )
 
 
 class ConnectionInfo(BaseModel):
@@ -39,6 +64,9 @@ class ConnectionInfo(BaseModel):
     gateway: str = Field(description="where answers come from: ib, or replay for recorded history")
     connected: bool = Field(description="whether it can answer now")
     notice: str | None = Field(description="what everyone who looks at its answers must know")
+    problem: str | None = Field(None, description="what keeps it from answering; null when all is well")
+    advice: str | None = Field(None, description="what to do about it")
+    problem_since: str | None = Field(None, description="since when something is wrong, without a break, in UTC")
 
 
 class Calls(BaseModel):
@@ -66,6 +94,22 @@ class DetailedHealth(Health):
     as_of: str = Field(description="the gateway's present, ISO 8601 in UTC; nothing later exists for it")
     calls: Calls = Field(description="what the service had to do since it started")
     cache: CacheFigures = Field(description="the service's own cache")
+
+
+class LookedAt(BaseModel):
+    """What a look at one thing found."""
+
+    what: str = Field(description="what was looked at")
+    state: Literal["ok", "warn", "fail"] = Field(description="ok; warn: it works, but; fail: it does not")
+    detail: str = Field(description="what was found")
+    advice: str | None = Field(None, description="what to do about it")
+
+
+class Look(Health):
+    """Health after a look at the gateway just now."""
+
+    gateway: str = Field(description="where answers come from")
+    findings: list[LookedAt] = Field(description="what was found, in the order in which it was looked at")
 
 
 class About(BaseModel):

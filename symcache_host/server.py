@@ -69,7 +69,7 @@ def _gateway(settings: HostSettings) -> Gateway:
     connection = IbConnection(
         settings.ib_host, settings.ib_port, client_id=settings.ib_client_id, request_timeout=IB_TIMEOUT
     )
-    return IbGateway(connection)
+    return IbGateway(connection, quiet_start=settings.ib_quiet_start)
 
 
 class _Server(uvicorn.Server):

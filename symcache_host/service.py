@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from symcache_core import BulkSymbolCache, CachedSymbolInfo, Lookup, ProviderAnswer, SymbolLookup
@@ -26,8 +24,19 @@ from symcache_core.errors import (
 )
 from symcache_core.symbols import Instrument
 
-from .gateway import Bar, Caller, Gateway, Priority
-from .reports import About, CacheFigures, Calls, ConnectionInfo, DetailedHealth, Health, IbStatus
+from .gateway import Bar, Caller, Gateway, Priority, Waiters
+from .looks import Looks
+from .reports import (
+    About,
+    CacheFigures,
+    Calls,
+    ConnectionInfo,
+    DetailedHealth,
+    Health,
+    IbStatus,
+    Look,
+    LookedAt,
+)
 from .wire import (
     BatchAnswer,
     BatchCallOptions,
@@ -69,7 +78,8 @@ class HostService:
         self.requests = 0
         self._gateway = gateway
         self._cache = cache
-        self._waiters: dict[str, _Waiters] = {}
+        self._looks = Looks(gateway.look)
+        self._waiters: dict[str, Waiters] = {}
         self._origin = Origin(gateway=gateway.name)
 
     async def validate(self, symbol: str, timeframes: Sequence[str], options: CallOptions = DEFAULTS) -> VerdictAnswer:
@@ -85,12 +95,15 @@ class HostService:
     ) -> BatchAnswer:
         """The verdict on each of many symbols; what keeps one from it, such as the deadline, is that one's failure."""
         asked, results = dict.fromkeys(symbols), dict[str, VerdictAnswer]()
-        validate = partial(self._call_gateway, caller=_caller(options))
-        found = self._cache.get_or_validate_many(asked, timeframes, validate, concurrency=AT_ONCE)
+        caller = _caller(options)
+        found = self._cache.get_or_validate_many(asked, timeframes, self._asker(caller), concurrency=AT_ONCE)
         try:
-            async with _deadline(options):
-                async for each in found:
-                    results[each.symbol] = self._result(each, timeframes)
+            with ExitStack() as waiting:
+                for symbol in asked:
+                    waiting.enter_context(self._waiting(symbol, caller))
+                async with _deadline(options):
+                    async for each in found:
+                        results[each.symbol] = self._result(each, timeframes)
         except ProviderTimeoutError as error:
             late = VerdictAnswer(**self._failure(error))
             results |= {symbol: late for symbol in asked if symbol not in results}
@@ -145,7 +158,7 @@ class HostService:
         return DetailedHealth(
             **self.health().model_dump(),
             ib_status=IbStatus(connected=gateway.connected and gateway.name == "ib", **gateway.status()),
-            connection_info=ConnectionInfo(gateway=gateway.name, connected=gateway.connected, notice=gateway.notice),
+            connection_info=self._connection_info(),
             gateway=gateway.name,
             as_of=gateway.as_of().isoformat(),
             calls=Calls(requests=self.requests, gateway=gateway.calls),
@@ -153,6 +166,12 @@ class HostService:
                 symbols=figures.cached_symbols, hits=figures.hits, misses=figures.misses, degraded=figures.degraded
             ),
         )
+
+    async def look(self) -> Look:
+        """Health after a look at the gateway, which is taken now or was a moment ago."""
+        found = await self._looks.look()
+        findings = [LookedAt(**finding._asdict()) for finding in found]
+        return Look(**self.health().model_dump(), gateway=self._gateway.name, findings=findings)
 
     def about(self) -> About:
         """What this service is."""
@@ -164,43 +183,57 @@ class HostService:
 
     async def aclose(self) -> None:
         """Close the cache and the gateway."""
+        await self._looks.aclose()
         await self._cache.aclose()
         await self._gateway.aclose()
 
+    def _connection_info(self) -> ConnectionInfo:
+        gateway, problem, since = self._gateway, self._gateway.problem, self._gateway.problem_since
+        return ConnectionInfo(
+            gateway=gateway.name,
+            connected=gateway.connected,
+            notice=gateway.notice,
+            problem=problem and problem.text,
+            advice=problem and problem.advice,
+            problem_since=since and since.isoformat(),
+        )
+
     async def _look_up(self, symbol: str, timeframes: Sequence[str], options: CallOptions) -> Lookup:
-        caller, is_waiting = _caller(options), True
+        caller = _caller(options)
+        with self._waiting(symbol, caller):
+            async with _deadline(options):
+                return await self._cache.get_or_validate(symbol, timeframes, self._asker(caller))
 
-        async def validate(symbol: str, timeframes: Sequence[str]) -> ProviderAnswer:
-            # The caller may have got what is cached and left; then the cache asks on its own account, to refresh it.
-            priority = caller.priority if is_waiting else max(caller.priority, Priority.REFRESH)
-            return await self._call_gateway(symbol, timeframes, replace(caller, priority=priority))
+    def _asker(self, caller: Caller) -> Callable[[str, Sequence[str]], Awaitable[ProviderAnswer]]:
+        """What the cache calls for a caller, or for everyone who has come to wait for the same symbol by then."""
 
-        try:
-            with self._waiting(str(Instrument.parse(symbol)), caller):
-                async with _deadline(options):
-                    return await self._cache.get_or_validate(symbol, timeframes, validate)
-        finally:
-            is_waiting = False
+        async def ask(symbol: str, timeframes: Sequence[str]) -> ProviderAnswer:
+            with self._all_waiting(symbol, caller) as waiters, waiters.stood_for() as most_urgent:
+                return await self._gateway.validate(symbol, timeframes, most_urgent)
 
-    async def _call_gateway(self, symbol: str, timeframes: Sequence[str], caller: Caller) -> ProviderAnswer:
-        with self._waiting(symbol, caller) as most_urgent:
-            return await self._gateway.validate(symbol, timeframes, most_urgent)
+        return ask
 
     @contextmanager
-    def _waiting(self, symbol: str, caller: Caller) -> Iterator[Caller]:
-        """Count a caller among those who wait for a symbol; gives the one who stands for all of them.
+    def _waiting(self, symbol: str, caller: Caller) -> Iterator[None]:
+        """Count a caller among those who wait for a symbol, in whatever spelling.
 
-        The cache makes one call for all, and does not say when another one joins: only here can the call inherit its
-        priority. The call counts, too, since it may outlive those who wait for it.
+        The cache makes one call for all, and does not say who joins or leaves: only here can the call be as urgent as
+        the most urgent of them.
         """
-        waiters = self._waiters.setdefault(symbol, _Waiters(replace(caller)))
-        waiters.most_urgent.inherit(caller)
-        waiters.count += 1
+        with self._all_waiting(_canonical(symbol), caller) as waiters, waiters.joined_by(caller):
+            yield
+
+    @contextmanager
+    def _all_waiting(self, symbol: str, caller: Caller) -> Iterator[Waiters]:
+        waiters = self._waiters.get(symbol)
+        if waiters is None:
+            # When nobody waits any more the cache asks on its own account, to refresh what it has.
+            on_its_own_account = Caller(caller.client, max(caller.priority, Priority.REFRESH))
+            waiters = self._waiters[symbol] = Waiters(on_its_own_account)
         try:
-            yield waiters.most_urgent
+            yield waiters
         finally:
-            waiters.count -= 1
-            if not waiters.count:
+            if not waiters.in_use:
                 del self._waiters[symbol]
 
     def _result(self, found: SymbolLookup, timeframes: Sequence[str]) -> VerdictAnswer:
@@ -240,10 +273,11 @@ class HostService:
         }
 
 
-@dataclass
-class _Waiters:
-    most_urgent: Caller
-    count: int = 0
+def _canonical(symbol: str) -> str:
+    try:
+        return str(Instrument.parse(symbol))
+    except InvalidSymbolError:  # which is for the lookup to say
+        return symbol
 
 
 def _caller(options: CallOptions) -> Caller:

@@ -38,6 +38,10 @@ class HostSettings(BaseSettings):
     ib_host: str = Field("127.0.0.1", min_length=1, description="where TWS or IB Gateway runs")
     ib_port: int = Field(4002, ge=1, le=65535, description="the port of its API")
     ib_client_id: int = Field(1, ge=1, description="the first client id to try there; while one is taken, the next")
+    ib_quiet_start: Duration = Field(
+        15.0,
+        description="how long after a start no history is asked for, as if much had been before; 0 if nobody asked",
+    )
     token: SecretStr | None = Field(
         None,
         min_length=1,

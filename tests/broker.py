@@ -36,7 +36,7 @@ class Broker:
     async def ready(self) -> None:
         """It always is."""
 
-    async def contract_details(self, contract: Contract) -> list[ContractDetails]:
+    async def contract_details(self, contract: Contract, _slot: object = None) -> list[ContractDetails]:
         """Every contract that fits a description."""
         self.asked += 1
         if self.refusal is not None:
@@ -45,7 +45,7 @@ class Broker:
             return found
         raise IbError(200, UNKNOWN)
 
-    async def head_timestamp(self, _contract: Contract, _what: str, _rth: bool) -> datetime:
+    async def head_timestamp(self, _contract: Contract, _what: str, _rth: bool, _slot: object = None) -> datetime:
         """The same for all."""
         return FIRST
 

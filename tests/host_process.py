@@ -5,6 +5,8 @@ import subprocess
 import sys
 from urllib.request import urlopen
 
+from tws.market import NOW
+
 COMMAND = """
 import sys
 from symcache_host.command import main
@@ -16,6 +18,14 @@ sys.exit(main())
 negatives prove nothing: what a test sees would depend on the time of day.
 """
 
+PRESENT = f"""
+from datetime import datetime
+from symcache_host.ib.gateway import IbGateway
+IbGateway.as_of = lambda _gateway: datetime.fromisoformat({NOW.isoformat()!r})
+"""
+"""Before that: as if it ran in the simulated TWS's own present, of which that has bars."""
+QUIET = ("--ib-quiet-start", "0")  # nobody has asked for anything before
+
 
 class HostProcess:
     """A running host service.
@@ -23,11 +33,12 @@ class HostProcess:
     Args:
         folder: Where it works.
         arguments: Of its command line.
+        before: What is done before it starts.
     """
 
-    def __init__(self, folder, *arguments):
+    def __init__(self, folder, *arguments, before=""):
         self._process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND, "--port", "0", "--until-stdin-closes", *arguments],
+            [sys.executable, "-c", before + COMMAND, "--port", "0", "--until-stdin-closes", *QUIET, *arguments],
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

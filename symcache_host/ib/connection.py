@@ -5,24 +5,52 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from typing import TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, TypeVar
 
 from ib_async.contract import Contract, ContractDetails
 from ib_async.objects import BarData
 
+from ..gateway import Problem
+from .acknowledgements import Message, Slot
+from .advice import ConnectError, Failure, one_line, problem_of, warning_of_others
+from .announcer import Announcer
+from .codes import Meaning, classify
 from .connectivity import Connectivity, Notice
-from .session import CLIENT_ID_TAKEN, IbError, Session
+from .ports import TIMEOUT, UsualPorts
+from .session import CLIENT_ID_TAKEN, UNPACED, IbError, Session
 
 CLIENT_IDS = 32
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 HEARTBEAT = 60.0
 
+HURRY_APART = 3.0
+"""Seconds between two attempts to connect that are asked for, however many ask."""
+
 log = logging.getLogger("symcache")
 
 T = TypeVar("T")
+
+Pace = Callable[[], AbstractAsyncContextManager[Message]]
+"""Waits until a message of the connection's own may be sent."""
+
+
+@asynccontextmanager
+async def _unpaced() -> AsyncIterator[Message]:
+    yield UNPACED
+
+
+class Refused(NamedTuple):
+    """A request that this account or session may not make."""
+
+    at: datetime
+    symbol: str
+    contract: int
+    code: int
+    text: str
 
 
 class IbConnection:
@@ -62,8 +90,18 @@ class IbConnection:
         self._request_timeout, self._connect_timeout = request_timeout, connect_timeout
         self._clock, self._sleep = clock, sleep
         self._connectivity = Connectivity()
+        self._pace: Pace = _unpaced
         self._attempt: asyncio.Task[Session] | None = None
         self._reconnecting: asyncio.Task[None] | None = None
+        self._pause: asyncio.Future[object] | None = None
+        self._announcer = Announcer(clock)
+        self._ports = UsualPorts(host, port, clock)
+        self.last_attempt: datetime | None = None
+        """When the last attempt to connect began (UTC)."""
+        self.next_attempt: datetime | None = None
+        """When the next one begins, while one is waited for (UTC)."""
+        self.last_refusal: Refused | None = None
+        """The last request that was not permitted, until one about the same contract is answered."""
 
     @property
     def connectivity(self) -> Connectivity:
@@ -71,14 +109,34 @@ class IbConnection:
         return self._connectivity.at(self._now())
 
     @property
+    def place(self) -> str:
+        """Where TWS or IB Gateway is, as ``host:port``."""
+        return f"{self._host}:{self._port}"
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why requests do not reach the broker, or not all that they are about; None when all is well."""
+        state = self._connectivity
+        if state.problem is not None or state.connected:
+            return state.problem
+        if self._attempt is None:
+            return Problem(f"no connection to {self.place}: it is not open", "open it")
+        return Problem(f"no connection to {self.place} yet: the first attempt is under way", "wait a moment")
+
+    @property
     def open_requests(self) -> int:
         """How many requests wait for their answers."""
         session = self._session
         return 0 if session is None else session.open_requests
 
-    async def open(self) -> None:
-        """Begin to connect, and stay connected; does not wait for it."""
-        self._attempt = asyncio.create_task(self._connect())
+    async def open(self, pace: Pace = _unpaced) -> None:
+        """Begin to connect, and stay connected; does not wait for it.
+
+        Args:
+            pace: Waits until a message of the connection's own may be sent.
+        """
+        self._pace = pace
+        self._begin_attempt()
         self._reconnecting = asyncio.create_task(self._keep_connected())
 
     async def ready(self) -> None:
@@ -91,10 +149,32 @@ class IbConnection:
         async with asyncio.timeout(self._request_timeout):
             await self._connected()
 
+    async def hurry(self) -> None:
+        """Wait for the attempt to connect that is under way, or else begin the next one now, and wait for that.
+
+        Now is some seconds after the last, however many are in a hurry. How it ended is to be seen afterwards.
+        """
+        if self._pause is not None:
+            await self._sleep(min(HURRY_APART, max(0.0, HURRY_APART - self._since_last_attempt())))
+            if self._pause is not None and abs(self._since_last_attempt()) >= HURRY_APART:
+                self._ports.forget()
+                self._begin_attempt()
+                self._pause.cancel()
+        if self._attempt is not None:
+            await asyncio.wait({self._attempt}, timeout=self._connect_timeout + TIMEOUT)
+
+    async def recheck_taken_ids(self) -> None:
+        """See which client ids others still have; one that was taken may have been that of a lost socket of our own."""
+        state = self._connectivity
+        still_taken = [client_id for client_id in state.taken_ids if await self._is_taken(client_id)]
+        now = self._connectivity
+        if (now.client_id, now.since) == (state.client_id, state.since):  # else another connection knows better
+            self._change(self._connectivity.taken(tuple(still_taken)))
+
     async def aclose(self) -> None:
         """Disconnect for good; whoever waits for an answer gets a ConnectionError."""
         session, tasks = self._session, {task for task in (self._reconnecting, self._attempt) if task is not None}
-        self._reconnecting = self._attempt = None
+        self._reconnecting = self._attempt = self._pause = None  # so that nobody begins another one in a hurry
         for task in tasks:
             task.cancel()
         if tasks:
@@ -102,22 +182,36 @@ class IbConnection:
         if session is not None:
             await self._close(session)
 
-    async def contract_details(self, contract: Contract) -> list[ContractDetails]:
-        """Every contract that fits a description."""
-        return await self._request(lambda session: session.contract_details(contract))
+    async def ping(self, message: Message) -> None:
+        """Ask for a sign of life, if there is a socket; its answer acknowledges all that was sent before."""
+        if (session := self._session) is not None:
+            await session.is_alive(self._connect_timeout, message)
 
-    async def head_timestamp(self, contract: Contract, what: str, rth: bool) -> datetime:
+    async def contract_details(self, contract: Contract, slot: Slot = UNPACED) -> list[ContractDetails]:
+        """Every contract that fits a description."""
+        return await self._noted(contract, self._request(lambda session: session.contract_details(contract, slot)))
+
+    async def head_timestamp(self, contract: Contract, what: str, rth: bool, slot: Slot = UNPACED) -> datetime:
         """Since when there is data of a kind for a contract (UTC).
 
         Args:
             contract: Which one.
             what: The kind of data, as ``TRADES``.
             rth: Whether only regular trading hours count.
+            slot: The right to ask.
         """
-        return await self._request(lambda session: session.head_timestamp(contract, what, rth))
+        asked = self._request(lambda session: session.head_timestamp(contract, what, rth, slot))
+        return await self._noted(contract, asked)
 
     async def bars(
-        self, contract: Contract, end: str, duration: str, bar_size: str, what: str, rth: bool
+        self,
+        contract: Contract,
+        end: str,
+        duration: str,
+        bar_size: str,
+        what: str,
+        rth: bool,
+        slot: Slot = UNPACED,
     ) -> list[BarData]:
         """The bars of a span.
 
@@ -128,11 +222,13 @@ class IbConnection:
             bar_size: The length of a bar, as ``1 hour``.
             what: The kind of data, as ``TRADES``.
             rth: Whether only regular trading hours count.
+            slot: The right to ask.
 
         Returns:
             Bars that begin at a moment (UTC), or from one day on at a date.
         """
-        return await self._request(lambda session: session.bars(contract, end, duration, bar_size, what, rth))
+        asked = self._request(lambda session: session.bars(contract, end, duration, bar_size, what, rth, slot))
+        return await self._noted(contract, asked)
 
     @property
     def _session(self) -> Session | None:
@@ -149,6 +245,19 @@ class IbConnection:
                 raise IbError(*self._connectivity.lost)
             return await send(session)
 
+    async def _noted(self, contract: Contract, request: Awaitable[T]) -> T:
+        """What comes of a request; that it is not permitted is noted, and that one about the same contract is."""
+        try:
+            answer = await request
+        except IbError as error:
+            if classify(error.code, error.text).meaning is Meaning.PERMISSION:
+                symbol = one_line(contract.symbol or contract.localSymbol)
+                self.last_refusal = Refused(self._now(), symbol, contract.conId, error.code, one_line(error.text))
+            raise
+        if self.last_refusal is not None and contract.conId == self.last_refusal.contract:
+            self.last_refusal = None
+        return answer
+
     async def _connected(self) -> Session:
         attempt = self._attempt
         if attempt is not None:
@@ -156,7 +265,7 @@ class IbConnection:
         if attempt is None or attempt.cancelled():
             raise ConnectionError("the connection to Interactive Brokers is not open")
         if (error := attempt.exception()) is not None:
-            raise ConnectionError(f"no connection to {self._host}:{self._port}: {_reason(error)}") from error
+            raise ConnectionError(problem_of(self.place, error).text) from error
         return attempt.result()
 
     async def _keep_connected(self) -> None:
@@ -169,15 +278,35 @@ class IbConnection:
             # A connection that is dropped as soon as it is made is no better than one that is refused.
             lasted = self._clock() - began >= FIRST_PAUSE
             pause = 0.0 if lasted else min(max(FIRST_PAUSE, 2 * pause), LONGEST_PAUSE)
-            await self._sleep(pause)
-            self._attempt = asyncio.create_task(self._connect())
+            await self._wait(pause)
+            if self._attempt is attempt:
+                self._begin_attempt()
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait before the next attempt, unless somebody is in a hurry."""
+        self.next_attempt = self._now() + timedelta(seconds=seconds)
+        self._pause = pause = asyncio.ensure_future(self._sleep(seconds))
+        try:
+            await asyncio.wait({pause})
+        finally:
+            pause.cancel()
+            self._pause = None
+
+    def _since_last_attempt(self) -> float:
+        return HURRY_APART if self.last_attempt is None else (self._now() - self.last_attempt).total_seconds()
+
+    def _begin_attempt(self) -> None:
+        self.last_attempt, self.next_attempt = self._now(), None
+        self._attempt = asyncio.create_task(self._connect())
 
     async def _connect(self) -> Session:
-        self._connectivity = self._connectivity.closed(self._now())
+        self._change(self._connectivity.closed(self._now()))
         try:
             return await self._connect_with_a_free_id()
         except Exception as error:
-            log.warning("no connection to %s:%d: %a", self._host, self._port, _reason(error))
+            is_refused = isinstance(error, ConnectError) and error.failure is Failure.REFUSED
+            problem = problem_of(self.place, error, await self._ports.answering() if is_refused else ())
+            self._change(self._connectivity.failed(problem, self._now()))
             raise
 
     async def _connect_with_a_free_id(self) -> Session:
@@ -185,39 +314,64 @@ class IbConnection:
         for client_id in ids:
             session = Session(self._on_notice)
             try:
-                await session.connect(self._host, self._port, client_id, self._connect_timeout)
+                async with self._pace() as message:
+                    await session.connect(self._host, self._port, client_id, self._connect_timeout, message)
             except IbError as error:
                 # Another program has this id, or TWS has not noticed that a lost socket had it: the next one will do.
                 if error.code != CLIENT_ID_TAKEN:
                     raise
             else:
-                self._connectivity = self._connectivity.opened(client_id, self._now())
-                log.info("connected to %s:%d as client %d", self._host, self._port, client_id)
+                taken = tuple(range(self._client_id, client_id))
+                self._change(self._connectivity.opened(client_id, self._now(), taken))
+                log.info("connected to %s as client %d", self.place, client_id)
                 return session
-        raise ConnectionError(f"every client id from {ids[0]} to {ids[-1]} is in use")
+        raise ConnectError(
+            Failure.NO_CLIENT_ID, f"every client id from {ids[0]} to {ids[-1]} is in use", CLIENT_ID_TAKEN
+        )
+
+    async def _is_taken(self, client_id: int) -> bool:
+        session = Session(lambda _notice: None)
+        try:
+            async with self._pace() as message:
+                await session.connect(self._host, self._port, client_id, self._connect_timeout, message)
+        except (IbError, OSError):
+            return True  # or nobody knows, and it stays as it was
+        session.close()
+        await session.ended
+        return False
 
     async def _watch(self, session: Session) -> None:
         """Wait until a session ends: by the other end, or here, when that does not answer a heartbeat."""
+        is_silent = False
         while not session.ended.done():
             await asyncio.wait({session.ended}, timeout=HEARTBEAT)
             # The socket of a machine that vanished would look connected for hours.
-            if not session.ended.done() and not await session.is_alive(self._connect_timeout):
-                await self._close(session)
-        self._connectivity = self._connectivity.closed(self._now())
-        log.warning("the connection to %s:%d was lost: %a", self._host, self._port, _reason(session.ended.result()))
+            if not session.ended.done() and not await self._is_alive(session):
+                is_silent = not session.ended.done()
+                session.close()
+                await session.ended
+        said = f"no sign of life for {self._connect_timeout:g} s" if is_silent else str(session.ended.result())
+        self._ports.forget()
+        problem = problem_of(self.place, ConnectError(Failure.LOST, said))
+        self._change(self._connectivity.closed(self._now(), problem))
+
+    async def _is_alive(self, session: Session) -> bool:
+        async with self._pace() as message:
+            return await session.is_alive(self._connect_timeout, message)
 
     async def _close(self, session: Session) -> None:
         session.close()
         await session.ended
-        self._connectivity = self._connectivity.closed(self._now())
+        self._change(self._connectivity.closed(self._now()))
 
     def _on_notice(self, notice: Notice) -> None:
         log.info("Interactive Brokers says %d: %a", *notice)
-        self._connectivity = self._connectivity.after(notice, self._now())
+        self._change(self._connectivity.after(notice, self._now()))
+
+    def _change(self, connectivity: Connectivity) -> None:
+        """Go over to another state, and log what is wrong now."""
+        self._connectivity = connectivity
+        self._announcer.announce(connectivity.problem, warning_of_others(connectivity.taken_ids))
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
-
-
-def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__

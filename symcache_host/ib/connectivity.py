@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Self
 
+from ..gateway import Problem
+from .advice import problem_of_code, problem_of_farms
 from .codes import Meaning, classify
 
 SETTLING = timedelta(minutes=1)
@@ -34,6 +36,9 @@ class Connectivity:
         farms_down: The code that put each farm out of order, by the farm's name.
         last_reset: When the way to the broker was last open again after it had been lost (UTC).
         settling: Whether that was so recently that a negative answer proves nothing yet.
+        failure: Why there is no socket, as far as an attempt to have one has told; None with one.
+        problem_since: Since when there is a problem without a break (UTC), whichever it was meanwhile.
+        taken_ids: The client ids that others had when the socket was connected.
     """
 
     client_id: int | None = None
@@ -42,6 +47,9 @@ class Connectivity:
     farms_down: Mapping[str, int] = field(default_factory=dict)
     last_reset: datetime | None = None
     settling: bool = False
+    failure: Problem | None = None
+    problem_since: datetime | None = None
+    taken_ids: tuple[int, ...] = ()
 
     @property
     def connected(self) -> bool:
@@ -53,19 +61,39 @@ class Connectivity:
         """Whether a negative answer proves something: requests reach the broker, and every farm there is at work."""
         return self.connected and not self.farms_down and not self.settling
 
+    @property
+    def problem(self) -> Problem | None:
+        """What is wrong now, as far as it is known: before anything was tried, nothing is."""
+        if self.lost is not None:
+            return problem_of_code(*self.lost)
+        if self.client_id is None:
+            return self.failure
+        return problem_of_farms(self.farms_down) if self.farms_down else None
+
     def at(self, now: datetime) -> Self:
         """As it is at a moment, if nothing has been said since."""
         # A clock that is set back does not make it last longer.
         settling = self.last_reset is not None and abs(now - self.last_reset) < SETTLING
         return self if settling == self.settling else replace(self, settling=settling)
 
-    def opened(self, client_id: int, now: datetime) -> Self:
+    def opened(self, client_id: int, now: datetime, taken_ids: tuple[int, ...] = ()) -> Self:
         """With a socket; what was said during its handshake holds."""
-        return self._changed(now, client_id=client_id)
+        return self._changed(now, client_id=client_id, failure=None, taken_ids=taken_ids)
 
-    def closed(self, now: datetime) -> Self:
-        """Without a socket, and so without anything that was said on it."""
-        return self._changed(now, client_id=None, lost=None, farms_down={})
+    def taken(self, taken_ids: tuple[int, ...]) -> Self:
+        """With another knowledge of which client ids others have."""
+        return replace(self, taken_ids=taken_ids)
+
+    def closed(self, now: datetime, failure: Problem | None = None) -> Self:
+        """Without a socket, and so without anything that was said on it; what failed before holds unless this did."""
+        failure = failure or self.failure
+        return self._changed(now, client_id=None, lost=None, farms_down={}, failure=failure, taken_ids=())
+
+    def failed(self, failure: Problem, now: datetime) -> Self:
+        """After an attempt that came to nothing; what was said in it holds until the next one begins."""
+        # A lost link is why the login did not come to an end.
+        failure = failure if self.lost is None else problem_of_code(*self.lost)
+        return self._changed(now, client_id=None, failure=failure, taken_ids=())
 
     def after(self, notice: Notice, now: datetime) -> Self:
         """After a notice, whichever it is."""
@@ -100,7 +128,8 @@ class Connectivity:
             # The first connection of all is no reset: there was nothing before it that it could contradict.
             came_back = successor.connected and self.since is not None
             successor = replace(successor, since=now, last_reset=now if came_back else successor.last_reset)
-        return successor.at(now)
+        problem_since = None if successor.problem is None else self.problem_since or now
+        return replace(successor, problem_since=problem_since).at(now)
 
 
 def _farm(notice: Notice) -> str:

@@ -25,8 +25,9 @@ from symcache_core.errors import (
 from symcache_core.symbols import Instrument
 from symcache_core.timeframes import TIMEFRAMES, Timeframe
 
-from ..gateway import Bar, Bars, Caller
+from ..gateway import Bar, Bars, Caller, Finding, Problem
 from ..wire import Session
+from .advice import warning_of_others
 from .ambiguity import ambiguous, spelling
 from .connection import IbConnection
 from .contracts import (
@@ -45,6 +46,7 @@ from .durations import spans
 from .hints import fits, hints
 from .paced_client import PacedClient
 from .pacing import Scheduler
+from .probes import Probes, advised
 from .resets import reset_ends
 from .ttl_cache import TtlCache
 
@@ -79,6 +81,7 @@ class IbGateway:
         connection: The way there; opened and closed with the gateway.
         clock: The present, in seconds since the epoch.
         sleep: Waits for a number of seconds, before a second look.
+        quiet_start: Seconds after it is opened for which all that TWS allows counts as used up before.
     """
 
     name = "ib"
@@ -90,12 +93,14 @@ class IbGateway:
         *,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        quiet_start: float = 0.0,
     ) -> None:
         self.calls = 0
         self._connection = connection
         self._clock, self._sleep = clock, sleep
-        self._scheduler = Scheduler(MAX_WAIT)
+        self._scheduler = Scheduler(MAX_WAIT, quiet=quiet_start)
         self._client = PacedClient(connection, self._scheduler)
+        self._probes = Probes(connection, self, clock)
         self._listings: TtlCache[Instrument, Listing] = TtlCache(CACHE_SIZE, CACHE_TTL, clock)
         self._heads: TtlCache[tuple[int, str, bool], str | None] = TtlCache(CACHE_SIZE, CACHE_TTL, clock)
 
@@ -108,24 +113,50 @@ class IbGateway:
         """The present (UTC)."""
         return datetime.fromtimestamp(self._clock(), UTC)
 
+    @property
+    def problem(self) -> Problem | None:
+        """Why requests do not reach the broker, or not all that they are about."""
+        return advised(self._connection.problem, self.as_of())
+
+    @property
+    def problem_since(self) -> datetime | None:
+        """Since when that is so, without a break (UTC)."""
+        return self._connection.connectivity.problem_since
+
     def status(self) -> dict[str, Any]:
-        """How things stand: the connection, the farms that are down, the queue, and what the rules leave."""
-        state = self._connection.connectivity
+        """How things stand: the connection, what is wrong with it, the queue, and what the rules leave."""
+        connection, problem = self._connection, self.problem
+        state, refusal = connection.connectivity, connection.last_refusal
         return {
             "client_id": state.client_id,
-            "since": state.since and state.since.isoformat(),
+            "since": _iso(state.since),
             "lost": state.lost and state.lost.text,
             "farms_down": dict(state.farms_down),
-            "last_reset": state.last_reset and state.last_reset.isoformat(),
-            "open_requests": self._connection.open_requests,
+            "last_reset": _iso(state.last_reset),
+            "open_requests": connection.open_requests,
             "waiting": self._scheduler.waiting,
             "messages_left": self._scheduler.messages_left,
             "historical_left": self._scheduler.historical_left,
+            "problem": problem and problem.text,
+            "problem_code": problem and problem.code,
+            "advice": problem and problem.advice,
+            "problem_since": _iso(state.problem_since),
+            "last_attempt": _iso(connection.last_attempt),
+            "next_attempt": _iso(connection.next_attempt),
+            "taken_client_ids": list(state.taken_ids),
+            "warning": (others := warning_of_others(state.taken_ids)) and f"{others.text}: {others.advice}",
+            "last_refusal": refusal
+            and {"at": refusal.at.isoformat(), "symbol": refusal.symbol, "code": refusal.code, "text": refusal.text},
+            "quiet_until": self._quiet_until(),
         }
+
+    async def look(self) -> list[Finding]:
+        """Connect at once if need be, and ask for a contract and bars that everyone knows."""
+        return await self._probes.look()
 
     async def open(self) -> None:
         """Begin to connect; does not wait until it can answer."""
-        await self._connection.open()
+        await self._client.open()
 
     async def aclose(self) -> None:
         """Disconnect."""
@@ -201,6 +232,10 @@ class IbGateway:
                 if start <= bar.time <= end:
                     bars[bar.time] = bar
         return Bars([bars[begin] for begin in sorted(bars)], named(listing.contract), made_of)
+
+    def _quiet_until(self) -> str | None:
+        left = self._scheduler.quiet_left
+        return (self.as_of() + timedelta(seconds=left)).isoformat() if left else None
 
     async def _find(self, instrument: Instrument, caller: Caller) -> Listing | None:
         """What a symbol is known as; ``None`` if two conclusive answers agree that it is not.
@@ -317,3 +352,7 @@ def _begin(told: date | datetime, timeframe: Timeframe) -> datetime:
     if timeframe == TIMEFRAMES["1w"]:
         return day - timedelta(days=day.weekday())
     return day.replace(day=1) if timeframe == TIMEFRAMES["1M"] else day
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

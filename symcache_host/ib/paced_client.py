@@ -13,11 +13,13 @@ from symcache_core.timeframes import Timeframe
 
 from ..gateway import Caller
 from ..wire import Basis
+from .acknowledgements import Slot
 from .codes import Meaning, classify, error_of
 from .connection import IbConnection
 from .contracts import regular_hours_only, what_to_show
 from .durations import Span, bar_size
-from .pacing import Request, Scheduler
+from .limits import Request
+from .pacing import Scheduler
 from .session import IbError
 from .single_flight import SingleFlight
 
@@ -38,13 +40,18 @@ class PacedClient:
         self._scheduler = scheduler
         self._flights = SingleFlight()
 
+    async def open(self) -> None:
+        """Begin to connect, and to count; does not wait until there is a connection."""
+        self._scheduler.start(self._connection.ping)
+        await self._connection.open(self._scheduler.own_message)
+
     async def details(self, contract: Contract, caller: Caller) -> list[ContractDetails]:
         """The contracts that fit a description; that there is none is a verdict only if it is confirmed."""
 
         async def call(caller: Caller) -> list[ContractDetails]:
-            async with self._slot(Request("details"), caller):
+            async with self._slot(Request("details"), caller) as slot:
                 try:
-                    return await self._connection.contract_details(contract)
+                    return await self._connection.contract_details(contract, slot)
                 except IbError as error:
                     if classify(error.code, error.text).meaning is Meaning.NO_CONTRACT:
                         return []
@@ -59,9 +66,9 @@ class PacedClient:
         request = Request("head", contract.conId, what)
 
         async def call(caller: Caller) -> datetime | None:
-            async with self._slot(request, caller):
+            async with self._slot(request, caller) as slot:
                 try:
-                    return await self._connection.head_timestamp(contract, what, rth)
+                    return await self._connection.head_timestamp(contract, what, rth, slot)
                 except IbError as error:
                     self._check_that_there_is_no_data(error)
                     return None
@@ -78,9 +85,9 @@ class PacedClient:
         request = Request("bars", contract.conId, what, size, (span, rth))
 
         async def call(caller: Caller) -> list[BarData]:
-            async with self._slot(request, caller):
+            async with self._slot(request, caller) as slot:
                 try:
-                    return await self._connection.bars(contract, span.end, span.duration, size, what, rth)
+                    return await self._connection.bars(contract, span.end, span.duration, size, what, rth, slot)
                 except IbError as error:
                     self._check_that_there_is_no_data(error)
                     return []
@@ -89,17 +96,17 @@ class PacedClient:
             return await self._flights.do(request, caller, call)
 
     @asynccontextmanager
-    async def _slot(self, request: Request, caller: Caller) -> AsyncIterator[None]:
+    async def _slot(self, request: Request, caller: Caller) -> AsyncIterator[Slot]:
         """A slot of the scheduler, on a connection that is there.
 
         A request waits for the connection first, and fails if that is lost while it is queued. Requests that were
         admitted and waited for it then would all be sent at once when it is there, whatever the rules.
         """
         await self._connection.ready()
-        async with self._scheduler.slot(request, caller):
+        async with self._scheduler.slot(request, caller) as slot:
             if self._connection.connectivity.client_id is None:
                 raise ConnectionError("the connection was lost in the meantime")
-            yield
+            yield slot
 
     def _check_that_there_is_no_data(self, error: IbError) -> None:
         """Let pass what says so, but not from a place where there may be some that is out of reach."""

@@ -1,315 +1,358 @@
-"""What may be sent to Interactive Brokers now: its limits as a table, and one scheduler that never breaks them.
+"""One scheduler that sends to Interactive Brokers what its limits allow, and never more, however slow the way there is.
 
-The limits are those of https://interactivebrokers.github.io/tws-api/historical_limitations.html, but for those of what
-is never asked for: bars of less than a minute, and bid and ask in one, which count twice. A leaky bucket does not keep
-them, since it lets up to twice as many pass within some second; nor does any limiter know of requests that stay open,
-or of priorities.
+What is sent at one moment may arrive much later, and bunched. So whatever a message takes from a limit comes back one
+window after it has been acknowledged, and not after it was sent: then the next one cannot arrive within that window.
+A leaky bucket does not keep the limits, since it lets up to twice as many pass within some second; nor does any limiter
+know of requests that stay open, of priorities, or of what is still under way.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from itertools import count as counter
 
 from symcache_core.errors import ProviderPacingError
 
-from ..gateway import Caller, Priority
-
-MARGIN = 1.03
-"""How much longer a window is here than there: what is sent evenly does not arrive so."""
-
-MESSAGES_PER_SECOND = 48
-"""Of the 50 that are allowed; the others are left to the connection, for its handshake and its heartbeats."""
-
-EVERYTHING = "everything"
-HISTORICAL = "historical"
-
-
-class Request(NamedTuple):
-    """What is about to be sent.
-
-    Args:
-        kind: Which of the three requests.
-        contract: About which contract, in whatever form tells it from all others.
-        what: The kind of data.
-        bar_size: The length of the bars.
-        span: Which of them, and of which hours.
-    """
-
-    kind: Literal["details", "head", "bars"]
-    contract: Hashable = None
-    what: str = ""
-    bar_size: str = ""
-    span: Hashable = None
-
-
-def _everything(_request: Request) -> Hashable:
-    return EVERYTHING
-
-
-def _historical(request: Request) -> Hashable:
-    return None if request.kind == "details" else HISTORICAL
-
-
-def _identical(request: Request) -> Hashable:
-    return None if request.kind == "details" else request
-
-
-def _kind_of_data(request: Request) -> Hashable:
-    return None if request.kind == "details" else (request.contract, request.what)
-
-
-def _none(_request: Request) -> int:
-    return 0
-
-
-def _once(_request: Request) -> int:
-    return 1
-
-
-def _cancellation(request: Request) -> int:
-    return 0 if request.kind == "details" else 1  # of bars it may follow, of a head timestamp it must
-
-
-def _messages(request: Request) -> int:
-    return 1 + _cancellation(request)
-
-
-class Rule(NamedTuple):
-    """A limit: at most so many within so many seconds, of all requests that have a scope in common.
-
-    Args:
-        most: How many.
-        seconds: The length of the window; with none, it is how many at the same time.
-        scope: What a request is counted with; None if it is not.
-        begin: For how many it counts from its beginning on.
-        end: For how many while it is open, and from its end on for another window.
-    """
-
-    most: int
-    seconds: float
-    scope: Callable[[Request], Hashable]
-    begin: Callable[[Request], int] = _once
-    end: Callable[[Request], int] = _none
-
-    def cost(self, request: Request) -> int:
-        """How much has to be free for a request to begin."""
-        return self.begin(request) + self.end(request)
-
-
-# 50 historical requests at the same time; one for a head timestamp is open until it is cancelled.
-OPEN_REQUESTS = Rule(50, 0.0, _historical, begin=_none, end=_once)
-# 50 messages a second, cancellations among them, and those of the connection itself.
-MESSAGES = Rule(MESSAGES_PER_SECOND, 1.0, _everything, begin=_once, end=_cancellation)
-
-# The narrower ones first.
-RULES = (
-    # No identical historical request within 15 seconds.
-    Rule(1, 15.0, _identical),
-    # Fewer than six for the same contract and kind of data within two seconds.
-    Rule(5, 2.0, _kind_of_data),
-    OPEN_REQUESTS,
+from ..gateway import Caller
+from .acknowledgements import Message, Slot
+from .budgets import Budgets
+from .limits import (
+    EVERYTHING,
+    HISTORICAL,
+    LOST_MARGIN,
+    MARGIN,
     MESSAGES,
-    # The same spread evenly, so that an urgent request never finds the whole second used up.
-    Rule(10, 0.2, _everything, begin=_messages),
+    MESSAGES_PER_SECOND,
+    OPEN_REQUESTS,
+    OWN_MESSAGES,
+    Budget,
+    Request,
+    Takes,
+    messages,
+    takes,
 )
+from .probing import Ping, Prober
+from .queues import MOST_QUEUED, Place, Queues
 
-_Budget = tuple[Rule, Hashable]
-"""A rule, and the scope in which it is counted."""
+SMOOTHING = 8
+"""Of how many round trips the one that is reckoned with is about the mean."""
 
+LONGEST_ROUND_TRIP = 3.0
+"""Seconds; one that takes longer is of a request that was not answered, and says nothing of the others."""
 
-@dataclass(eq=False, slots=True)
-class _Waiter:
-    request: Request
-    budgets: tuple[_Budget, ...]
-    admitted: asyncio.Future[None]
-    queue: tuple[Priority, str] | None = None
-    """Where it waits; None before, and once it is admitted."""
+_ALL_MESSAGES: Budget = (MESSAGES, EVERYTHING)
+_ALL_OPEN: Budget = (OPEN_REQUESTS, HISTORICAL)
+_OWN_MESSAGES: Budget = (OWN_MESSAGES, EVERYTHING)
 
 
 class Scheduler:
     """Admits requests as soon as every limit allows them: by priority, and round robin among the clients of one.
 
-    A request that is held up by a limit is overtaken by those that this limit does not concern, and by no others. One
-    that becomes more urgent while it waits moves up. Time is that of the running event loop.
-
-    The windows slide: what a request takes from a budget comes back by a timer of its own, one window after the moment
-    at which it counts, so that the count is exact at any moment. A request takes two things when it begins:
-
-    - What its beginning counts for: given back one window later.
-    - What its end will count for: given back one window after its end. The message that cancels it may be sent then,
-      whenever that is, and nobody else may have what it takes.
+    A request that is held up by a limit is overtaken by those that this limit does not concern, and by no others. It
+    moves in the queues as its caller becomes more or less urgent. Cancellations go before all requests, since they
+    make room for them. Time is that of the running event loop. The scheduler outlives every connection, since TWS goes
+    on counting when it is connected to anew.
 
     Args:
         max_wait: Seconds that a request may be queued; one that would be queued for longer is refused at once.
+        most_queued: How many requests a client may have queued at one priority; more are refused.
+        quiet: Seconds after the start of which nothing is known of what was asked before. Until they are over, the
+            limits are used up; nothing is refused for that.
     """
 
-    def __init__(self, max_wait: float) -> None:
-        self._max_wait = max_wait
-        self._used: Counter[_Budget] = Counter()
-        self._returns: dict[_Budget, deque[float]] = {}
-        self._queues: dict[Priority, dict[str, deque[_Waiter]]] = {priority: {} for priority in Priority}
+    def __init__(self, max_wait: float, *, most_queued: int = MOST_QUEUED, quiet: float = 0.0) -> None:
+        self._max_wait, self._quiet = max_wait, quiet
+        self._quiet_until = 0.0
+        self._budgets = Budgets(self._on_return)
+        self._queues: Queues[_Slot] = Queues(most_queued)
+        self._cancellations: deque[Callable[[], None]] = deque()
+        self._numbers = counter()
+        self._returned = asyncio.Event()
+        self._is_admitting = self._admit_again = False
+        self._under_way: dict[_Message, float] = {}
+        self._round_trip = 0.0
+        self._prober: Prober | None = None
 
     @property
     def waiting(self) -> int:
         """How many requests are queued."""
-        return sum(len(queue) for clients in self._queues.values() for queue in clients.values())
+        return len(self._queues)
 
     @property
     def messages_left(self) -> int:
         """How many messages may still be sent within this second."""
-        return MESSAGES.most - self._used[MESSAGES, EVERYTHING]
+        return self._budgets.left(_ALL_MESSAGES)
 
     @property
     def historical_left(self) -> int:
         """How many more historical requests may be open at the same time."""
-        return OPEN_REQUESTS.most - self._used[OPEN_REQUESTS, HISTORICAL]
+        return self._budgets.left(_ALL_OPEN)
+
+    @property
+    def quiet_left(self) -> float:
+        """Seconds until requests for history are admitted at all."""
+        return max(0.0, self._quiet_until - _now()) if self._quiet_until > 0 else 0.0
+
+    def start(self, ping: Ping | None = None) -> None:
+        """Begin to count.
+
+        Args:
+            ping: Asks for a sign of life, which acknowledges what was sent before.
+        """
+        if ping is not None:
+            self._prober = Prober(ping, self._take_own_message, self._oldest_under_way)
+        if not self._quiet:
+            return
+        self._quiet_until = _now() + self._quiet
+        for budget, seconds in (_ALL_MESSAGES, min(self._quiet, MESSAGES.seconds * MARGIN)), (_ALL_OPEN, self._quiet):
+            rule, _ = budget
+            self._budgets.take(budget, rule.most)
+            self._budgets.give_back(budget, rule.most, seconds)
 
     @asynccontextmanager
-    async def slot(self, request: Request, caller: Caller) -> AsyncIterator[None]:
-        """Wait until a request is admitted; all that is sent for it is sent within this context.
+    async def slot(self, request: Request, caller: Caller) -> AsyncIterator[Slot]:
+        """Wait until a request is admitted; it is sent within this context.
+
+        Of what is not said to be sent nobody knows when it arrives. It counts as if it had done so at the end.
 
         Raises:
             ProviderPacingError: It would have to wait too long; ``retry_after`` says until when.
         """
-        budgets = tuple((rule, scope) for rule in RULES if (scope := rule.scope(request)) is not None)
-        waiter = _Waiter(request, budgets, asyncio.get_running_loop().create_future())
-        await self._wait(waiter, caller)
+        slot = _Slot(self, request, next(self._numbers))
+        await self._wait(slot, caller)
         try:
-            yield
+            yield slot
         finally:
-            self._end(waiter)
+            self._end(slot)
 
-    async def _wait(self, waiter: _Waiter, caller: Caller) -> None:
-        if (delay := self._delay(waiter, caller)) > self._max_wait:
-            raise _too_many(delay)
-        self._enqueue(waiter, caller)
+    @asynccontextmanager
+    async def own_message(self) -> AsyncIterator[Message]:
+        """Wait until the connection may send a message of its own; no request takes any of those."""
+        while (message := self._take_own_message()) is None:
+            self._returned.clear()
+            await self._returned.wait()
         try:
-            with caller.observed_by(partial(self._move_up, waiter)):
-                async with asyncio.timeout(self._max_wait):
-                    await waiter.admitted
+            yield message
+        finally:
+            message.withdraw()
+
+    async def _wait(self, slot: _Slot, caller: Caller) -> None:
+        delay = self._delay(slot, caller)
+        if delay > self._max_wait or self._queues.is_full(caller):
+            raise _too_many(delay)
+        self._queues.add(slot, caller)
+        self._admit_all()
+        quiet = self.quiet_left if slot.is_historical else 0.0
+        try:
+            with caller.observed_by(partial(self._move, slot)):
+                async with asyncio.timeout(self._max_wait + quiet):
+                    await slot.admitted
         except BaseException as error:
             # Cancelled, or queued too long. Either it was admitted at that very moment: then what it took has to be
             # given back here. Or it is still queued: then what it held up may be admitted now.
-            if waiter.queue is None:
-                self._end(waiter)
+            if slot.place is None:
+                slot.message.withdraw()
+                self._end(slot)
             else:
-                self._dequeue(waiter)
+                self._queues.remove(slot)
                 self._admit_all()
             if isinstance(error, TimeoutError):
-                raise _too_many(max(1.0, self._delay(waiter, caller))) from None
+                raise _too_many(self._delay(slot, caller)) from None
             raise
 
-    def _enqueue(self, waiter: _Waiter, caller: Caller) -> None:
-        waiter.queue = caller.priority, caller.client
-        self._queues[caller.priority].setdefault(caller.client, deque()).append(waiter)
+    def _move(self, slot: _Slot, caller: Caller) -> None:
+        if slot.place is not None:
+            self._queues.remove(slot)
+            self._queues.add(slot, caller)
+            self._admit_all()
+
+    def _delay(self, slot: _Slot, caller: Caller) -> float:
+        """Seconds after which a request may be admitted, as far as can be told now."""
+        lacking = self._budgets.lacking(slot.wanted, ())
+        held_up = 0.0 if lacking is None else self._budgets.next_return(lacking)
+        if lacking == _ALL_OPEN and self.quiet_left:
+            held_up = 0.0
+        return max(held_up, self._queues.ahead_of(caller) * self._cycle / MESSAGES_PER_SECOND)
+
+    @property
+    def _cycle(self) -> float:
+        """Seconds from one message to the next in its place: one window and a round trip."""
+        return MESSAGES.seconds * MARGIN + self._round_trip
+
+    def _on_return(self) -> None:
+        self._returned.set()
         self._admit_all()
 
-    def _dequeue(self, waiter: _Waiter) -> None:
-        assert waiter.queue is not None, "it is queued"
-        (priority, client), waiter.queue = waiter.queue, None
-        clients = self._queues[priority]
-        clients[client].remove(waiter)
-        if not clients[client]:
-            del clients[client]
-
-    def _move_up(self, waiter: _Waiter, caller: Caller) -> None:
-        if waiter.queue is not None:
-            self._dequeue(waiter)
-            self._enqueue(waiter, caller)
-
-    def _delay(self, waiter: _Waiter, caller: Caller) -> float:
-        """Seconds after which a request may be admitted, as far as can be told now."""
-        lacking = self._lacking(waiter, reserved=set())
-        returns = self._returns.get(lacking) if lacking is not None else None
-        held_up = returns[0] - asyncio.get_running_loop().time() if returns else 0.0
-        return max(held_up, self._backlog(caller.priority))
-
-    def _backlog(self, priority: Priority) -> float:
-        """Seconds that it takes to send what is at least as urgent and queued."""
-        return sum(
-            _messages(waiter.request) / MESSAGES_PER_SECOND * MARGIN
-            for urgent in Priority
-            if urgent <= priority
-            for queue in self._queues[urgent].values()
-            for waiter in queue
-        )
-
     def _admit_all(self) -> None:
-        """Admit whatever may be sent, the more urgent first.
+        """Admit whatever may be sent, cancellations first and then those whose turn it is."""
+        self._admit_again = True
+        if self._is_admitting:
+            return
+        self._is_admitting = True
+        try:
+            while self._admit_again:
+                self._admit_again = False
+                lacking = self._send_cancellations() | self._admit_requests()
+        finally:
+            self._is_admitting = False
+        # What only answers bring back comes sooner if some are asked for.
+        if self._prober is not None and any(rule.waits_for_arrival for rule, _ in lacking):
+            self._prober.wanted()
+
+    def _send_cancellations(self) -> set[Budget]:
+        while self._cancellations and self._budgets.left(_ALL_MESSAGES) > 0:
+            self._cancellations.popleft()()
+        return {_ALL_MESSAGES} if self._cancellations else set()
+
+    def _admit_requests(self) -> set[Budget]:
+        """Admit what may be sent; gives the limits that hold up the rest.
 
         A request that finds too little in a budget reserves it: what comes later must take nothing from it, or requests
         that cost less would go first for ever. What needs nothing from that budget is not held up.
         """
-        reserved: set[_Budget] = set()
-        for clients in self._queues.values():
-            while self._admit_one(clients, reserved):
-                pass
+        reserved: set[Budget] = set()
+        while (slot := self._next(reserved)) is not None:
+            self._queues.serve(slot)
+            self._begin(slot)
+        return reserved
 
-    def _admit_one(self, clients: dict[str, deque[_Waiter]], reserved: set[_Budget]) -> bool:
-        """Admit the first that may be sent, among the clients of one priority."""
-        for client, queue in clients.items():
-            for waiter in queue:
-                if waiter.admitted.done():  # cancelled, and about to leave
-                    continue
-                lacking = self._lacking(waiter, reserved)
-                if lacking is None:
-                    self._dequeue(waiter)
-                    if queue:  # its client goes to the end of the round
-                        del clients[client]
-                        clients[client] = queue
-                    self._begin(waiter)
-                    return True
-                reserved.add(lacking)
-                if lacking[0].scope is _everything:  # no request does without it
-                    return False
-        return False
-
-    def _lacking(self, waiter: _Waiter, reserved: set[_Budget]) -> _Budget | None:
-        """The first budget, if any, that has too little for a request."""
-        for budget in waiter.budgets:
-            rule, _ = budget
-            if budget in reserved or self._used[budget] + rule.cost(waiter.request) > rule.most:
-                return budget
+    def _next(self, reserved: set[Budget]) -> _Slot | None:
+        for slot in self._queues.in_turn():
+            if slot.admitted.done():  # cancelled, and about to leave
+                continue
+            lacking = self._budgets.lacking(slot.wanted, reserved)
+            if lacking is None:
+                return slot
+            reserved.add(lacking)
+            if lacking[1] == EVERYTHING:  # no request does without it
+                return None
         return None
 
-    def _begin(self, waiter: _Waiter) -> None:
-        for budget in waiter.budgets:
+    def _begin(self, slot: _Slot) -> None:
+        for budget, count in slot.wanted:
             rule, _ = budget
-            self._used[budget] += rule.cost(waiter.request)
-            self._return_later(budget, rule.begin(waiter.request))
-        waiter.admitted.set_result(None)
+            self._budgets.take(budget, count)
+            if not rule.from_arrival:
+                self._budgets.give_back(budget, count, rule.seconds * self._cycle)
+        slot.admitted.set_result(None)
 
-    def _end(self, waiter: _Waiter) -> None:
-        for budget in waiter.budgets:
-            rule, _ = budget
-            self._return_later(budget, rule.end(waiter.request))
+    def _end(self, slot: _Slot) -> None:
+        was_sent = slot.message.is_sent
+        if not was_sent:
+            slot.message.acknowledged()
+        if slot.is_historical and not slot.is_cancelled:
+            # One without an answer was cut off together with its socket: TWS notices that as it does a message.
+            self._budgets.give_back(_ALL_OPEN, 1, 0.0 if slot.is_answered or not was_sent else LOST_MARGIN)
 
-    def _return_later(self, budget: _Budget, count: int) -> None:
-        """Give back one window from now."""
-        if count:
-            rule, _ = budget
-            loop = asyncio.get_running_loop()
-            when = loop.time() + rule.seconds * MARGIN
-            self._returns.setdefault(budget, deque()).append(when)
-            loop.call_at(when, self._return, budget, count)
-
-    def _return(self, budget: _Budget, count: int) -> None:
-        self._returns[budget].popleft()  # a rule's windows are all as long: the one that began first ends first
-        if not self._returns[budget]:
-            del self._returns[budget]
-        self._used[budget] -= count
-        if not self._used[budget]:
-            del self._used[budget]
+    def _cancel(self, slot: _Slot, send: Callable[[Message], None]) -> None:
+        self._cancellations.append(partial(self._send_cancellation, slot, send))
         self._admit_all()
+
+    def _send_cancellation(self, slot: _Slot, send: Callable[[Message], None]) -> None:
+        message, wait = self._message(_ALL_MESSAGES), 0.0
+        try:
+            send(message)
+        except ConnectionError:
+            message.withdraw()
+            wait = LOST_MARGIN
+        if slot.is_historical:  # what is sent next arrives after the cancellation
+            self._budgets.give_back(_ALL_OPEN, 1, wait)
+
+    def _take_own_message(self) -> _Message | None:
+        """A message of the connection's own, to be withdrawn if it is not sent; None if there is none left."""
+        return self._message(_OWN_MESSAGES) if self._budgets.left(_OWN_MESSAGES) else None
+
+    def _oldest_under_way(self) -> float | None:
+        return next(iter(self._under_way.values()), None)
+
+    def _message(self, budget: Budget) -> _Message:
+        self._budgets.take(budget, 1)
+        return _Message(self, ((budget, 1),))
+
+    def _set_out(self, message: _Message) -> None:
+        self._under_way[message] = _now()
+
+    def _settle(self, message: _Message, after: float) -> None:
+        """Let what a message took come back, one window after some seconds."""
+        sent = self._under_way.pop(message, None)
+        if message.is_request and sent is not None and after == 0:
+            self._round_trip += (min(_now() - sent, LONGEST_ROUND_TRIP) - self._round_trip) / SMOOTHING
+        for budget, count in message.takes:
+            rule, _ = budget
+            self._budgets.give_back(budget, count, after + rule.seconds * MARGIN)
+
+    def _withdraw(self, message: _Message) -> None:
+        for budget, count in message.takes:
+            self._budgets.give_back(budget, count, 0.0)
+
+
+class _Message:
+    """A message, and what it takes from the budgets until it has surely arrived."""
+
+    def __init__(self, scheduler: Scheduler, takes: Takes, *, is_request: bool = False) -> None:
+        self._scheduler = scheduler
+        self.takes = takes
+        self.is_request = is_request
+        self.is_sent = self.is_settled = False
+
+    def sent(self) -> None:
+        self.is_sent = True
+        self._scheduler._set_out(self)  # noqa: SLF001  # a part of it
+
+    def acknowledged(self) -> None:
+        self._settle(0.0)
+
+    def lost(self) -> None:
+        self._settle(LOST_MARGIN)
+
+    def withdraw(self) -> None:
+        """Give back at once what it takes, unless it was sent."""
+        if not self.is_sent and not self.is_settled:
+            self.is_settled = True
+            self._scheduler._withdraw(self)  # noqa: SLF001  # as above
+
+    def _settle(self, after: float) -> None:
+        if not self.is_settled:
+            self.is_settled = True
+            self._scheduler._settle(self, after)  # noqa: SLF001  # as above
+
+
+class _Slot:
+    """A request that waits for its turn, and then the right to send it."""
+
+    def __init__(self, scheduler: Scheduler, request: Request, number: int) -> None:
+        self._scheduler = scheduler
+        self.number = number
+        self.cost = messages(request)
+        self.wanted = takes(request)
+        self.message = _Message(scheduler, _returned_on_arrival(self.wanted), is_request=True)
+        self.is_historical = request.kind != "details"
+        self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.place: Place | None = None
+        self.is_answered = self.is_cancelled = False
+
+    def answered(self) -> None:
+        self.is_answered = True
+
+    def cancel(self, send: Callable[[Message], None]) -> None:
+        self.is_cancelled = True
+        self._scheduler._cancel(self, send)  # noqa: SLF001  # a part of it
+
+
+def _returned_on_arrival(wanted: Takes) -> Takes:
+    return tuple((budget, count) for budget, count in wanted if budget[0].waits_for_arrival)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _too_many(retry_after: float) -> ProviderPacingError:
+    retry_after = max(1.0, retry_after)
     return ProviderPacingError(
         f"too many requests wait for Interactive Brokers: come back in {retry_after:.0f} s", retry_after=retry_after
     )

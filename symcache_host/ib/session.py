@@ -6,19 +6,28 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
+from math import inf
 from typing import Any
 
 from ib_async import IB, StartupFetchNONE
 from ib_async.contract import Contract, ContractDetails
 from ib_async.objects import BarData
 
+from .acknowledgements import Message, Slot, Unacknowledged, Unpaced
+from .advice import FAILURE_OF_CODE, ConnectError, failure_of, misfit_of
 from .codes import Meaning, classify, ends_a_request, readable
 from .connectivity import Notice
+from .limits import MARGIN, TIME_PAUSE
 
 CLIENT_ID_TAKEN = 326
 NO_REQUEST = -1
 NO_CODE = 0
 SECONDS_SINCE_1970 = 2
+GREETING = 64
+"""How many bytes are kept of what comes first, to say what it is that answers."""
+
+UNPACED = Unpaced()
 
 Send = Callable[[int], None]
 
@@ -48,6 +57,10 @@ class Session:
         self._on_notice = on_notice
         self._open: dict[int, asyncio.Future[Any]] = {}
         self._errors: dict[int, IbError] = {}
+        self._heard = b""
+        self._unacknowledged = Unacknowledged()
+        self._asking_time: asyncio.Task[bool] | None = None
+        self._heard_time = -inf
         self.ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         """Why it ended, as soon as it has."""
         self._ib = IB()
@@ -56,6 +69,7 @@ class Session:
         # It would ask for account figures whenever the link is restored.
         self._ib.errorEvent -= self._ib._onError  # noqa: SLF001  # the only way to leave it out
         self._ib.errorEvent += self._on_error
+        self._client.conn.hasData += self._on_data
         self._client.conn.disconnected += self._on_disconnected
 
     @property
@@ -63,40 +77,72 @@ class Session:
         """How many requests wait for their answers."""
         return len(self._open)
 
-    async def connect(self, host: str, port: int, client_id: int, timeout: float) -> None:
+    async def connect(self, host: str, port: int, client_id: int, timeout: float, message: Message = UNPACED) -> None:
         """Connect, to read only, and be ready for requests.
+
+        Args:
+            host: Where TWS or IB Gateway is.
+            port: The port of its API.
+            client_id: As whom.
+            timeout: Seconds that it may take.
+            message: The one that it takes.
 
         Raises:
             IbError: The client id is in use (326).
-            OSError: It cannot be connected to, in time (seconds) or at all.
+            ConnectError: It cannot be connected to, in time or at all.
         """
+        try:
+            await self._connect(host, port, client_id, timeout)
+        except BaseException as error:
+            if isinstance(error, ConnectError) and not error.opened:
+                raise  # nothing was sent
+            message.sent()
+            if isinstance(error, IbError):
+                message.acknowledged()
+            else:
+                message.lost()
+            raise
+        message.sent()
+        message.acknowledged()
+
+    async def _connect(self, host: str, port: int, client_id: int, timeout: float) -> None:
         connecting = asyncio.ensure_future(
             self._ib.connectAsync(host, port, client_id, timeout, readonly=True, fetchFields=StartupFetchNONE)
         )
         try:
             # ib_async itself does not notice that a handshake has come to an end before its time.
             await asyncio.wait({connecting, self.ended}, return_when=asyncio.FIRST_COMPLETED)
-            if self.ended.done():
-                raise self.ended.result()
-            connecting.result()
+            self._check_connected(connecting)
         finally:
             connecting.cancel()
             await asyncio.wait({connecting})
             if not connecting.cancelled():
                 connecting.exception()
 
-    async def contract_details(self, contract: Contract) -> list[ContractDetails]:
+    def _check_connected(self, connecting: asyncio.Task[Any]) -> None:
+        """Raise why there is no connection, if there is none."""
+        ended = self.ended.result() if self.ended.done() else None
+        if isinstance(ended, IbError | ConnectError):
+            raise ended
+        # A handshake that is given up ends the socket, too, which is then not the reason.
+        error = (connecting.exception() if connecting.done() else None) or ended
+        if error is not None:
+            opened = ended is not None or self._client.conn.transport is not None
+            raise failure_of(error, opened=opened, heard=self._heard) from error
+
+    async def contract_details(self, contract: Contract, slot: Slot = UNPACED) -> list[ContractDetails]:
         """Every contract that fits a description."""
         found: list[ContractDetails] = await self._request(
-            lambda request: self._client.reqContractDetails(request, contract)
+            lambda request: self._client.reqContractDetails(request, contract), slot
         )
         return found
 
-    async def head_timestamp(self, contract: Contract, what: str, rth: bool) -> datetime:
+    async def head_timestamp(self, contract: Contract, what: str, rth: bool, slot: Slot = UNPACED) -> datetime:
         """Since when there is data (UTC); the request is cancelled whatever comes of it, or else it would stay open."""
         try:
             first = await self._request(
                 lambda request: self._client.reqHeadTimeStamp(request, contract, what, rth, SECONDS_SINCE_1970),
+                slot,
                 cancel_always=self._client.cancelHeadTimeStamp,
             )
         except ValueError as error:  # ib_async cannot read it
@@ -106,7 +152,14 @@ class Session:
         return first
 
     async def bars(
-        self, contract: Contract, end: str, duration: str, bar_size: str, what: str, rth: bool
+        self,
+        contract: Contract,
+        end: str,
+        duration: str,
+        bar_size: str,
+        what: str,
+        rth: bool,
+        slot: Slot = UNPACED,
     ) -> list[BarData]:
         """The bars of a span that ends at ``end``."""
         found: list[BarData] = await self._request(
@@ -122,17 +175,33 @@ class Session:
                 keepUpToDate=False,
                 chartOptions=[],
             ),
+            slot,
             cancel_if_abandoned=self._client.cancelHistoricalData,
         )
         return found
 
-    async def is_alive(self, timeout: float) -> bool:
-        """Whether the other end answers at all, in time (seconds)."""
+    async def is_alive(self, timeout: float, message: Message = UNPACED) -> bool:
+        """Whether the other end answers at all, in time (seconds); sends nothing if it has just done so."""
+        if self._now() - self._heard_time < TIME_PAUSE * MARGIN:
+            return True
+        asking = self._asking_time
+        if asking is None or asking.done():
+            asking = self._asking_time = asyncio.create_task(self._ask_time(message))
+        await asyncio.wait({asking}, timeout=timeout)
+        if not asking.done():
+            asking.cancel()
+            return False
+        return not asking.cancelled() and asking.result()
+
+    async def _ask_time(self, message: Message) -> bool:
         try:
-            async with asyncio.timeout(timeout):
-                await self._ib.reqCurrentTimeAsync()
+            answer = self._ib.reqCurrentTimeAsync()
+            place = self._unacknowledged.add(message)
+            await answer
         except OSError:
             return False
+        self._unacknowledged.acknowledge(place)
+        self._heard_time = self._now()
         return True
 
     def close(self) -> None:
@@ -144,7 +213,12 @@ class Session:
             transport.abort()  # closing alone would wait for an other end that does not read any more
 
     async def _request(
-        self, send: Send, *, cancel_always: Send | None = None, cancel_if_abandoned: Send | None = None
+        self,
+        send: Send,
+        slot: Slot,
+        *,
+        cancel_always: Send | None = None,
+        cancel_if_abandoned: Send | None = None,
     ) -> Any:
         """Send one request and wait for its result, for an error in its place, or for the end of the socket.
 
@@ -153,6 +227,7 @@ class Session:
 
         Args:
             send: Sends it under the number that it is given.
+            slot: The right to do so.
             cancel_always: Sends what has to follow its end in any case.
             cancel_if_abandoned: Sends what has to follow only if its caller leaves before there is an answer.
         """
@@ -161,7 +236,10 @@ class Session:
         cancel = cancel_always or cancel_if_abandoned
         try:
             send(request)
+            place = self._unacknowledged.add(slot.message)
             result = await answer
+            self._unacknowledged.acknowledge(place)
+            slot.answered()
             cancel = cancel_always
         finally:
             del self._open[request]
@@ -169,10 +247,17 @@ class Session:
             if cancel is not None:  # contract details cannot be cancelled: ib_async goes on to expect them
                 self._end(request)
                 with suppress(ConnectionError):
-                    cancel(request)
+                    slot.cancel(partial(self._cancel, cancel, request))
         if error is not None:
             raise error
         return result
+
+    def _cancel(self, cancel: Send, request: int, message: Message) -> None:
+        cancel(request)
+        self._unacknowledged.add(message)
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _end(self, request: int) -> None:
         self._wrapper.contractDetailsEnd(request)  # does nothing but end the request, of whatever kind
@@ -186,6 +271,8 @@ class Session:
         elif request == NO_REQUEST:
             if code == CLIENT_ID_TAKEN:
                 self._finish(IbError(code, text))
+            elif code in FAILURE_OF_CODE and not self._client.isReady():
+                self._finish(ConnectError(FAILURE_OF_CODE[code], text, code))
             if classify(code, text).meaning is Meaning.DATA_LOST:
                 self._fail_all(IbError(code, text))
             self._on_notice(Notice(code, text))
@@ -195,9 +282,16 @@ class Session:
             if not answer.done():
                 answer.set_exception(why)
 
+    def _on_data(self, data: bytes) -> None:
+        if len(self._heard) < GREETING:
+            self._heard = (self._heard + data)[:GREETING]
+            if (misfit := misfit_of(self._heard)) is not None:
+                self._finish(misfit)  # ib_async would go on to wait
+
     def _on_disconnected(self, reason: str) -> None:
         self._finish(ConnectionError(reason or "the other end closed the connection"))
 
     def _finish(self, why: Exception) -> None:
+        self._unacknowledged.lose()
         if not self.ended.done():
             self.ended.set_result(why)

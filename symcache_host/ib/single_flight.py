@@ -1,22 +1,24 @@
-"""Of all who want the same at the same time one call is made, as urgent as the most urgent of them."""
+"""Of all who want the same at the same time one call is made, as urgent as the most urgent of those who wait for it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
-from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
-from ..gateway import Caller
+from ..gateway import Caller, Waiters
 
 T = TypeVar("T")
 
 
 class _Flight(Generic[T]):
-    def __init__(self, caller: Caller, call: Callable[[Caller], Coroutine[Any, Any, T]]) -> None:
-        self.caller = replace(caller)
-        self.waiters = 0
-        self.task = asyncio.create_task(call(self.caller))
+    def __init__(self, call: Callable[[Caller], Coroutine[Any, Any, T]]) -> None:
+        self.waiters = Waiters()
+        self.task = asyncio.create_task(self._make(call))
+
+    async def _make(self, call: Callable[[Caller], Coroutine[Any, Any, T]]) -> T:
+        with self.waiters.stood_for() as caller:
+            return await call(caller)
 
 
 class SingleFlight:
@@ -39,15 +41,11 @@ class SingleFlight:
         """
         flight: _Flight[T] | None = self._flights.get(key)
         if flight is None:
-            flight = self._flights[key] = _Flight(caller, call)
-        flight.waiters += 1
-        flight.caller.inherit(caller)
+            flight = self._flights[key] = _Flight(call)
         try:
-            # A waiter's own priority may still rise, when others come to wait for it.
-            with caller.observed_by(flight.caller.inherit):
+            with flight.waiters.joined_by(caller):
                 return await asyncio.shield(flight.task)
         finally:
-            flight.waiters -= 1
-            if not flight.waiters:
+            if not flight.waiters.anyone:
                 del self._flights[key]
                 flight.task.cancel()

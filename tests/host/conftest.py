@@ -43,12 +43,13 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 
 def launch(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-    """Start a host service whose data and working directory are a folder."""
+    """Start a host service whose data and working directory are a folder; nobody asked for anything before it."""
+    quick = {"SYMCACHE_HOST_PORT": "0", "SYMCACHE_HOST_LATENCY": "0", "SYMCACHE_HOST_IB_QUIET_START": "0"}
     with (folder / "host.log").open("w") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "symcache_host", *arguments],
             cwd=folder,
-            env=clean_environment(**{"SYMCACHE_HOST_PORT": "0", "SYMCACHE_HOST_LATENCY": "0", **environment}),
+            env=clean_environment(**(quick | environment)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

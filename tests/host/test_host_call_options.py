@@ -169,6 +169,60 @@ def test_at_the_deadline_a_batch_gives_what_it_has():
     assert sorted(gateway.left) == ["IBM", "MSFT"]
 
 
+BATCH, SINGLE = Caller("batch", Priority.WARMING), Caller("single", Priority.FOREGROUND)
+
+
+def asks(service, caller):
+    """A question about AAPL, from a single caller or in a batch."""
+    options = {"x_symcache_client": caller.client}
+    if caller is BATCH:
+        return service.validate_many(["MSFT", "aapl"], [], BatchCallOptions(**options))
+    return service.validate("AAPL", [], CallOptions(**options))
+
+
+@pytest.mark.parametrize(("first", "second"), [(SINGLE, BATCH), (BATCH, SINGLE)])
+def test_a_question_is_as_urgent_as_the_most_urgent_of_those_who_still_wait_for_it(first, second):
+    gateway = Witness(never={"AAPL"})
+
+    async def story(service):
+        leaving = asyncio.create_task(asks(service, first))
+        await asyncio.sleep(0.01)
+        caller = gateway.callers[-1]
+        assert caller == first
+        staying = asyncio.create_task(asks(service, second))
+        await asyncio.sleep(0.01)
+        assert caller == SINGLE
+        leaving.cancel()
+        await asyncio.sleep(0.01)
+        assert (caller, gateway.left) == (second, [])
+        staying.cancel()
+        await asyncio.sleep(0.01)
+        assert gateway.left == ["AAPL"]
+        assert service._waiters == {}, "nobody is remembered"
+
+    told(story, gateway)
+
+
+def test_what_goes_on_without_anybody_is_a_refresh_and_ends_within_the_setting_timeout():
+    now = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
+    gateway = Witness()
+
+    async def story(service):
+        nonlocal now
+        await service.validate("AAPL", [])
+        now += 31 * 86400
+        gateway.never = {"AAPL"}
+        began = asyncio.get_running_loop().time()
+        assert (await service.validate("AAPL", [])).is_valid, "what is old is better than nothing"
+        assert gateway.callers[-1].priority is Priority.REFRESH
+        while not gateway.left:
+            await asyncio.sleep(0.1)
+        return asyncio.get_running_loop().time() - began
+
+    timeout = SymcacheSettings().timeout
+    assert told(story, gateway, clock=lambda: now) == pytest.approx(timeout, abs=0.2)
+
+
 @pytest.fixture
 def tws():
     with TwsProcess() as running:

@@ -26,7 +26,20 @@ NO_IB = {
     "waiting": None,
     "messages_left": None,
     "historical_left": None,
+    "problem": None,
+    "problem_code": None,
+    "advice": None,
+    "problem_since": None,
+    "last_attempt": None,
+    "next_attempt": None,
+    "taken_client_ids": [],
+    "warning": None,
+    "last_refusal": None,
+    "quiet_until": None,
 }
+
+
+TOLD = ("problem", "advice", "problem_since")
 
 
 @pytest.fixture
@@ -54,6 +67,19 @@ def test_replay_says_that_it_is_not_interactive_brokers(host):
     assert (info["gateway"], info["connected"]) == ("replay", True)
     assert "REPLAY" in info["notice"]
     assert set(long["calls"]) == {"requests", "gateway"}
+
+
+def test_after_the_start_no_history_is_asked_for_and_it_is_said_until_when(start, tws):
+    host = start("--gateway", "ib", "--ib-port", str(tws.port), "--ib-quiet-start", "1h")
+    assert host.http.post("/data/validate", json={"symbol": "AAPL"}).json()["is_valid"]
+    health = host.http.get("/health/").json()
+    until = datetime.fromisoformat(health["ib_status"]["quiet_until"])
+    assert 3500 < (until - datetime.fromisoformat(health["timestamp"])).total_seconds() <= 3600
+    late = host.http.post(
+        "/data/validate", json={"symbol": "IBM", "timeframes": ["1d"]}, headers={"X-Symcache-Deadline": "1"}
+    )
+    assert late.json()["error"] == "no answer before the caller's deadline"
+    assert tws.counts()["requests"] == {"details": 2}
 
 
 def test_the_figures_of_the_cache_are_what_it_did(start):
@@ -86,6 +112,11 @@ def test_the_way_to_interactive_brokers_is_shown_as_it_is(connected, tws):
     lost = seen()
     assert (lost["status"], lost["ib_status"]["connected"]) == ("disconnected", False)
     assert "lost" in lost["ib_status"]["lost"]
+    assert lost["ib_status"]["problem"].endswith("has been lost. (code 1100)")
+    assert lost["ib_status"]["problem_code"] == 1100
+    assert "wait" in lost["ib_status"]["advice"]
+    assert datetime.fromisoformat(lost["ib_status"]["problem_since"]) <= datetime.fromisoformat(lost["timestamp"])
+    assert {name: lost["ib_status"][name] for name in TOLD} == {name: lost["connection_info"][name] for name in TOLD}
     assert connected.http.get("/health").json()["healthy"] is False
     failed = connected.http.post("/data/validate", json={"symbol": "MSFT"}).json()
     assert (failed["success"], failed["error_kind"], failed["error_code"]) == (False, "transient", "1100")
@@ -95,6 +126,7 @@ def test_the_way_to_interactive_brokers_is_shown_as_it_is(connected, tws):
     back = seen()["ib_status"]
     assert (back["farms_down"], back["lost"]) == ({}, None)
     assert back["last_reset"] == back["since"]
+    assert [back[name] for name in (*TOLD, "problem_code")] == [None] * 4
 
 
 def test_without_tws_it_is_up_and_says_that_it_is_not_healthy(start, tws):
@@ -103,6 +135,35 @@ def test_without_tws_it_is_up_and_says_that_it_is_not_healthy(start, tws):
     assert (host.http.get("/health").status_code, host.http.get("/health").json()["healthy"]) == (200, False)
     answer = host.http.post("/data/validate", json={"symbol": "AAPL"}).json()
     assert (answer["success"], answer["is_valid"], answer["error_kind"]) == (False, False, "transient")
+
+
+def test_why_there_is_no_tws_is_told_until_there_is_one(start, tws, tmp_path):
+    tws.do("stop")
+    host = start("--gateway", "ib", "--ib-port", str(tws.port))
+    wait_for(lambda: "refused" in host.http.get("/health/").json()["ib_status"]["problem"])
+    told = host.http.get("/health/detailed").json()
+    assert "ib_port" in told["ib_status"]["advice"]
+    assert told["ib_status"]["last_attempt"] <= told["ib_status"]["next_attempt"]
+    assert {name: told["ib_status"][name] for name in TOLD} == {name: told["connection_info"][name] for name in TOLD}
+    answer = host.http.post("/data/validate", json={"symbol": "AAPL"}).json()
+    assert told["ib_status"]["problem"] in answer["error"]
+    tws.do("start")
+    assert host.http.post("/health/look").json()["healthy"]
+    assert host.http.get("/health/").json()["connection_info"]["problem"] is None
+    first, *_rest = [line for line in (tmp_path / "host.log").read_text().splitlines() if "WARNING" in line]
+    assert f"no connection to 127.0.0.1:{tws.port}: the connection is refused: start TWS or IB Gateway" in first
+
+
+def test_an_older_monitor_finds_the_detailed_health_under_its_name(host):
+    by_name, long = (host.http.get(path).json() for path in ("/health/detailed", "/health/"))
+    assert by_name | {"timestamp": None} == long | {"timestamp": None}
+
+
+def test_a_host_without_a_broker_can_be_told_to_look_too(host):
+    look = host.http.post("/health/look").json()
+    assert set(look) == SHORT | {"gateway", "findings"}
+    (found,) = look["findings"]
+    assert (look["gateway"], found["what"], found["state"]) == ("replay", "gateway", "ok")
 
 
 def test_nothing_that_the_ib_gateway_says_is_left_out():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from tws.codes import words_of
 
+from symcache_host.gateway import Problem
 from symcache_host.ib.connectivity import SETTLING, Connectivity, Notice
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -117,3 +119,61 @@ def test_what_is_said_during_a_handshake_holds_after_it():
 @pytest.mark.parametrize("code", [165, 2100, 2119, 10167, 399])
 def test_other_notices_change_nothing(code):
     assert UP.after(Notice(code, "whatever it says: usfarm"), at(1)) == UP
+
+
+REFUSED = Problem("no connection to here: refused", "start it")
+EVENTS = {
+    "opened": lambda state, now: state.opened(1, now),
+    "lost": lambda state, now: state.closed(now, REFUSED),
+    "tried": lambda state, now: state if state.client_id else state.closed(now),
+    "failed": lambda state, now: state if state.client_id else state.failed(REFUSED, now),
+    **{
+        f"{code} {farm or ''}": lambda state, now, code=code, farm=farm: state.after(
+            Notice(code, words_of(code, farm)), now
+        )
+        for code, farm in [
+            *((code, None) for code in (1100, 1101, 1102, 2110, 165)),
+            *((code, farm) for code in (2103, 2104, 2105, 2106) for farm in ("usfarm", "ushmds")),
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_what_is_wrong_is_told_at_every_moment_and_nothing_when_all_is_well(seed):
+    dice, state, began = random.Random(seed), Connectivity().failed(REFUSED, START), START
+    for minute in range(1, 200):
+        before, state = state, EVENTS[dice.choice(list(EVENTS))](state, at(minute))
+        assert (state.problem is None) == (state.connected and not state.farms_down)
+        assert (state.problem_since is None) == (state.problem is None)
+        if before.problem is None:
+            began = at(minute)
+        if state.problem is not None:
+            assert state.problem_since == began, "as long as something is wrong, whatever it is"
+        if state.lost is not None:
+            assert state.problem.code == state.lost.code
+        elif state.client_id is None:
+            assert state.problem.text
+
+
+def test_a_lost_link_is_the_problem_until_it_is_restored():
+    lost = after(1, UP, 1100)
+    assert (UP.problem, lost.problem.code, lost.problem_since) == (None, 1100, at(1))
+    assert "has been lost" in lost.problem.text
+    restored = after(2, lost, 1102)
+    assert (restored.problem, restored.problem_since) == (None, None)
+
+
+def test_a_login_that_fails_because_the_link_is_lost_says_that_until_it_is_known_better():
+    failed = after(1, Connectivity(), 1100).failed(REFUSED, at(2))
+    assert failed.problem.code == 1100
+    again = failed.closed(at(3))
+    assert (again.lost, again.problem.code, again.problem_since) == (None, 1100, at(1))
+    assert again.failed(REFUSED, at(4)).problem == REFUSED
+
+
+def test_ids_that_others_have_are_known_as_long_as_the_socket_lasts():
+    shared = Connectivity().opened(3, START, (1, 2))
+    assert shared.taken_ids == (1, 2)
+    assert shared.taken((2,)).taken_ids == (2,)
+    assert shared.closed(at(1)).taken_ids == shared.failed(REFUSED, at(1)).taken_ids == ()

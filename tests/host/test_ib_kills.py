@@ -75,7 +75,7 @@ def doubted(outcomes):
 
 def slots_taken(gateway):
     """What the scheduler counts of requests that are open at this moment."""
-    return sum(count for (rule, _scope), count in gateway._scheduler._used.items() if not rule.seconds)
+    return sum(count for (rule, _scope), count in gateway._scheduler._budgets.used.items() if not rule.seconds)
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.soak)])

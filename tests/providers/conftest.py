@@ -102,6 +102,7 @@ def nothing_of_this_machine(folder: Path) -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("SYMCACHE")]:
             patch.delenv(name)
         patch.setenv("SYMCACHE_HOST_LATENCY", "0")
+        patch.setenv("SYMCACHE_HOST_IB_QUIET_START", "0")
         yield
 
 
