@@ -11,7 +11,7 @@ import pandas as pd
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from ..concurrency.tasks import call
-from ..errors import ProviderError, ProviderNoDataError, may_pass
+from ..errors import ProviderError, ProviderNoDataError, ProviderTimeoutError, may_pass
 from .bars.answer import Answer
 from .bars.comparing import Comparison
 from .plan.segments import Segment
@@ -175,7 +175,9 @@ def _is_of_one_segment(error: Exception) -> bool:
 
 
 def _is_worth_another_attempt(error: BaseException) -> bool:
-    if not may_pass(error) or getattr(error, "was_tried_again", False):
+    # One that has timed out has used up its time, and whoever has tried several times need not be made to.
+    has_tried = isinstance(error, ProviderTimeoutError) or getattr(error, "was_tried_again", False)
+    if has_tried or not may_pass(error):
         return False
     pause = _asked_for(error)
     return pause is None or 0 <= pause <= LONGEST_PAUSE

@@ -71,12 +71,13 @@ _PACING = "https://interactivebrokers.github.io/tws-api/historical_limitations.h
 # those of a dictionary. A text that has none of these is not understood, and that is never taken for a verdict.
 _NO_DATA_IN_ENGLISH = ("no data", "no head time stamp", "no historical market data")
 _NO_DATA_ELSEWHERE = (
-    *("keine daten", "keine historischen", "aucune donnée", "nessun dato", "sin datos", "ningún dato", "нет данных"),
+    *("keine daten", "aucune donnée", "nessun dato", "sin datos", "ningún dato", "нет данных"),
     *("没有数据", "无数据", "沒有數據", "無數據", "沒有資料", "データがありません", "データなし"),
 )
 _NO_PERMISSION = (
-    *("permission", "not subscribed", "different ip address"),
-    *("berechtigung", "autorisation", "autorizzazion", "permess", "permiso", "разрешени", "权限", "權限", "権限"),
+    *("permission", "subscri", "different ip address"),
+    *("berechtigung", "abonn", "autorisation", "autorizzazion", "permess", "abbonament", "permiso", "suscri"),
+    *("разрешени", "подпис", "权限", "權限", "订阅", "訂閱", "権限"),
 )
 
 # Of several lines for a code, the first one whose words are in the text holds.
@@ -84,7 +85,13 @@ TABLE = (
     Row(200, ("ambiguous",), Meaning.AMBIGUOUS, source=_CODES),
     Row(200, (), Meaning.NO_CONTRACT, source="https://github.com/erdewit/ib_insync/issues/330"),
     Row(203, (), Meaning.PERMISSION, source=_CODES),
-    Row(162, ("pacing",), Meaning.PACING, 15.0, "https://github.com/QuantConnect/Lean/issues/607"),
+    Row(
+        162,
+        ("pacing violation", "pacing-verletzung"),
+        Meaning.PACING,
+        15.0,
+        "https://github.com/QuantConnect/Lean/issues/607",
+    ),
     Row(
         162,
         _NO_PERMISSION,
@@ -144,6 +151,9 @@ TABLE = (
 IN_ENGLISH = "; TWS can say that in English: Global Configuration, API, Settings, Show API error messages in English"
 """What makes a text readable that is not; see https://interactivebrokers.github.io/tws-api/error_handling.html"""
 
+_ABOUT = re.compile(r"\S+@\S+")
+"""What a text is about, as ``IBM@SMART``. A symbol may be any word."""
+
 _ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 WARNINGS = range(2100, 2200)
@@ -185,7 +195,7 @@ def readable(text: str) -> str:
 
 def classify(code: int, text: str) -> Row:
     """The line of the table for a code, and for the text that came with it."""
-    said = text.lower()
+    said = _ABOUT.sub("", text).lower()
     for row in TABLE:
         if row.fits(code, said):
             return row

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from ib_async import BarData, Contract, ContractDetails
@@ -19,6 +19,7 @@ from symcache_core.errors import (
     AmbiguousSymbolError,
     InvalidSymbolError,
     ProviderError,
+    ProviderTimeoutError,
     ProviderUnavailableError,
     SymbolNotFoundError,
 )
@@ -44,7 +45,7 @@ from .contracts import (
 )
 from .durations import spans
 from .hints import fits, hints
-from .paced_client import PacedClient
+from .paced_client import SILENT, PacedClient
 from .pacing import Scheduler
 from .probes import Probes, advised
 from .resets import reset_ends
@@ -67,6 +68,9 @@ CACHE_SIZE = 10_000
 
 CACHE_TTL = 86_400.0
 """Seconds for which they are. Contract details change over night, and first bars hardly ever."""
+
+SILENT_FOR = 3600.0
+"""Seconds for which a head timestamp that never came is not asked for again: that of some indices never does."""
 
 NO_CONTRACT = "200"
 NO_DATA = "162"
@@ -102,7 +106,8 @@ class IbGateway:
         self._client = PacedClient(connection, self._scheduler)
         self._probes = Probes(connection, self, clock)
         self._listings: TtlCache[Instrument, Listing] = TtlCache(CACHE_SIZE, CACHE_TTL, clock)
-        self._heads: TtlCache[tuple[int, str, bool], str | None] = TtlCache(CACHE_SIZE, CACHE_TTL, clock)
+        self._heads: TtlCache[tuple[int, str, bool], str] = TtlCache(CACHE_SIZE, CACHE_TTL, clock)
+        self._silent: TtlCache[tuple[int, str, bool], bool] = TtlCache(CACHE_SIZE, SILENT_FOR, clock)
 
     @property
     def connected(self) -> bool:
@@ -224,13 +229,12 @@ class IbGateway:
                 f"{frame.longest.days} days"
             )
         made_of = basis(listing.contract, session)
+        asking = [partial(self._client.bars, listing.contract, frame, span, made_of, caller) for span in requests]
         bars: dict[datetime, Bar] = {}
-        for span in requests:
-            ask = partial(self._client.bars, listing.contract, frame, span, made_of, caller)
-            for sent in await self._given(ask, f"{instrument} has no bars") or ():
-                bar = _bar(sent, frame)
-                if start <= bar.time <= end:
-                    bars[bar.time] = bar
+        for sent in chain.from_iterable(await self._given(asking, f"{instrument} has no bars")):
+            bar = _bar(sent, frame)
+            if start <= bar.time <= end:
+                bars[bar.time] = bar
         return Bars([bars[begin] for begin in sorted(bars)], named(listing.contract), made_of)
 
     def _quiet_until(self) -> str | None:
@@ -302,30 +306,38 @@ class IbGateway:
         key = contract.conId, what_to_show(contract), regular_hours_only(contract)
         if (cached := self._heads.get(key)) is not None:
             return cached.value
+        if self._silent.get(key) is not None:
+            raise ProviderTimeoutError(f"since when {contract.symbol} has data was not answered", code=SILENT)
         ask = partial(self._client.head_timestamp, contract, caller)
-        first = await self._given(ask, f"{contract.symbol} has no data")
-        head = None if first is None else first.isoformat()
-        self._heads.put(key, head)
-        return head
+        try:
+            (first,) = await self._given([ask], f"{contract.symbol} has no data")
+        except ProviderTimeoutError as error:
+            if error.code == SILENT:
+                self._silent.put(key, True)
+            raise
+        if first is None:  # said twice, and to be asked again when whoever asks believes it no longer
+            return None
+        self._heads.put(key, first.isoformat())
+        return first.isoformat()
 
-    async def _given(self, ask: Callable[[], Awaitable[T]], nothing: str) -> T:
-        """What a request for history brings; that it brings nothing, only if two conclusive answers agree.
+    async def _given(self, asking: Sequence[Callable[[], Awaitable[T]]], nothing: str) -> list[T]:
+        """What requests for history bring; that one brings nothing, only if two conclusive answers agree.
 
         Args:
-            ask: Makes the request.
-            nothing: What it means if it brings nothing.
+            asking: Each makes a request.
+            nothing: What it means if one brings nothing.
 
         Raises:
-            ProviderUnavailableError: It brings nothing, which proves nothing now.
+            ProviderUnavailableError: One brings nothing, which proves nothing now.
         """
         last_reset = self._connection.connectivity.last_reset
-        if given := await ask():
-            return given
-        self._check_conclusive(NO_DATA, nothing, last_reset)
-        await self._sleep(SECOND_LOOK_AT_DATA)
-        given = await ask()
-        if not given:
+        given = [await ask() for ask in asking]
+        if not all(given):
             self._check_conclusive(NO_DATA, nothing, last_reset)
+            await self._sleep(SECOND_LOOK_AT_DATA)
+            given = [found or await ask() for found, ask in zip(given, asking, strict=True)]
+            if not all(given):
+                self._check_conclusive(NO_DATA, nothing, last_reset)
         return given
 
     def _with_provenance(self, answer: ProviderAnswer, code: str | None) -> ProviderAnswer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
@@ -22,6 +23,15 @@ from .limits import Request
 from .pacing import Scheduler
 from .session import IbError
 from .single_flight import SingleFlight
+
+HEAD_TIMEOUT = 15.0
+"""Seconds for a head timestamp, which comes within some or, as that of some indices, never: a symbol is valid without.
+
+https://github.com/erdewit/ib_insync/issues/258
+"""
+
+SILENT = "no answer"
+"""The code of a head timestamp that does not come."""
 
 
 class PacedClient:
@@ -68,10 +78,15 @@ class PacedClient:
         async def call(caller: Caller) -> datetime | None:
             async with self._slot(request, caller) as slot:
                 try:
-                    return await self._connection.head_timestamp(contract, what, rth, slot)
+                    async with asyncio.timeout(HEAD_TIMEOUT):
+                        return await self._connection.head_timestamp(contract, what, rth, slot)
                 except IbError as error:
                     self._check_that_there_is_no_data(error)
                     return None
+                except TimeoutError:
+                    raise ProviderTimeoutError(
+                        f"since when {contract.symbol} has data was not answered within {HEAD_TIMEOUT:g} s", code=SILENT
+                    ) from None
 
         with _core_errors():
             return await self._flights.do(request, caller, call)

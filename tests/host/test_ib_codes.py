@@ -130,6 +130,11 @@ def test_the_text_of_an_error_is_one_line():
         ("Keine Marktdaten-Berechtigung für NYSE STK", Meaning.PERMISSION),
         ("Pacing-Verletzung", Meaning.PACING),
         ("Что-то пошло не так", Meaning.UNKNOWN),
+        ("Keine historischen Marktdaten abonniert", Meaning.PERMISSION),
+        ("Sin datos de mercado: suscripción requerida", Meaning.PERMISSION),
+        ("没有数据订阅", Meaning.PERMISSION),
+        (HMDS + "No historical market data for IBM/STK@SMART: subscription required", Meaning.PERMISSION),
+        (HMDS + "HMDS query returned no data: PACING@SMART Trades", Meaning.NO_DATA),
     ],
 )
 def test_a_162_in_another_language_is_what_it_is_in_english_or_else_unknown(text, meaning):
