@@ -20,7 +20,7 @@ from .announcer import Announcer
 from .codes import Meaning, classify
 from .connectivity import Connectivity, Notice
 from .ports import TIMEOUT, UsualPorts
-from .session import CLIENT_ID_TAKEN, UNPACED, IbError, Session
+from .session import CLIENT_ID_TAKEN, LOGIN, UNPACED, IbError, Session
 
 CLIENT_IDS = 32
 FIRST_PAUSE = 1.0
@@ -34,12 +34,12 @@ log = logging.getLogger("symcache")
 
 T = TypeVar("T")
 
-Pace = Callable[[], AbstractAsyncContextManager[Message]]
-"""Waits until a message of the connection's own may be sent."""
+Pace = Callable[[int], AbstractAsyncContextManager[Message]]
+"""Waits until so many messages of the connection's own may be sent at once."""
 
 
 @asynccontextmanager
-async def _unpaced() -> AsyncIterator[Message]:
+async def _unpaced(_count: int) -> AsyncIterator[Message]:
     yield UNPACED
 
 
@@ -133,7 +133,7 @@ class IbConnection:
         """Begin to connect, and stay connected; does not wait for it.
 
         Args:
-            pace: Waits until a message of the connection's own may be sent.
+            pace: Waits until so many messages of the connection's own may be sent at once.
         """
         self._pace = pace
         self._begin_attempt()
@@ -314,7 +314,7 @@ class IbConnection:
         for client_id in ids:
             session = Session(self._on_notice)
             try:
-                async with self._pace() as message:
+                async with self._pace(LOGIN) as message:
                     await session.connect(self._host, self._port, client_id, self._connect_timeout, message)
             except IbError as error:
                 # Another program has this id, or TWS has not noticed that a lost socket had it: the next one will do.
@@ -332,7 +332,7 @@ class IbConnection:
     async def _is_taken(self, client_id: int) -> bool:
         session = Session(lambda _notice: None)
         try:
-            async with self._pace() as message:
+            async with self._pace(LOGIN) as message:
                 await session.connect(self._host, self._port, client_id, self._connect_timeout, message)
         except (IbError, OSError):
             return True  # or nobody knows, and it stays as it was
@@ -356,7 +356,7 @@ class IbConnection:
         self._change(self._connectivity.closed(self._now(), problem))
 
     async def _is_alive(self, session: Session) -> bool:
-        async with self._pace() as message:
+        async with self._pace(1) as message:
             return await session.is_alive(self._connect_timeout, message)
 
     async def _close(self, session: Session) -> None:

@@ -64,6 +64,10 @@ def _historical(request: Request) -> Hashable:
     return None if request.kind == "details" else HISTORICAL
 
 
+def _heads(request: Request) -> Hashable:
+    return HISTORICAL if request.kind == "head" else None
+
+
 def _identical(request: Request) -> Hashable:
     return None if request.kind == "details" else request
 
@@ -101,6 +105,8 @@ class Rule(NamedTuple):
 
 # 50 historical requests at the same time; one for a head timestamp is open until it is cancelled.
 OPEN_REQUESTS = Rule(50, 0.0, _historical)
+# Of these, some for bars: a head timestamp may not come for as long as anyone waits, and many of them would hold all.
+OPEN_HEADS = Rule(40, 0.0, _heads)
 # 50 messages a second: requests and cancellations, and what the connection itself sends.
 MESSAGES = Rule(MESSAGES_PER_SECOND, 1.0, _everything)
 OWN_MESSAGES = Rule(50 - MESSAGES_PER_SECOND, 1.0, _everything)
@@ -110,6 +116,7 @@ RULES = (
     Rule(1, 15.0, _identical),
     # Fewer than six for the same contract and kind of data within two seconds.
     Rule(5, 2.0, _kind_of_data),
+    OPEN_HEADS,
     OPEN_REQUESTS,
     MESSAGES,
     # The same spread evenly, so that an urgent request never finds the whole second used up.

@@ -37,12 +37,7 @@ from .limits import (
 )
 from .probing import Ping, Prober
 from .queues import MOST_QUEUED, Place, Queues
-
-SMOOTHING = 8
-"""Of how many round trips the one that is reckoned with is about the mean."""
-
-LONGEST_ROUND_TRIP = 3.0
-"""Seconds; one that takes longer is of a request that was not answered, and says nothing of the others."""
+from .under_way import PacedMessage, UnderWay, now
 
 _ALL_MESSAGES: Budget = (MESSAGES, EVERYTHING)
 _ALL_OPEN: Budget = (OPEN_REQUESTS, HISTORICAL)
@@ -73,8 +68,7 @@ class Scheduler:
         self._numbers = counter()
         self._returned = asyncio.Event()
         self._is_admitting = self._admit_again = False
-        self._under_way: dict[_Message, float] = {}
-        self._round_trip = 0.0
+        self._under_way = UnderWay(self._budgets)
         self._prober: Prober | None = None
 
     @property
@@ -95,7 +89,7 @@ class Scheduler:
     @property
     def quiet_left(self) -> float:
         """Seconds until requests for history are admitted at all."""
-        return max(0.0, self._quiet_until - _now()) if self._quiet_until > 0 else 0.0
+        return max(0.0, self._quiet_until - now()) if self._quiet_until > 0 else 0.0
 
     def start(self, ping: Ping | None = None) -> None:
         """Begin to count.
@@ -104,10 +98,10 @@ class Scheduler:
             ping: Asks for a sign of life, which acknowledges what was sent before.
         """
         if ping is not None:
-            self._prober = Prober(ping, self._take_own_message, self._oldest_under_way)
+            self._prober = Prober(ping, self._take_own_message, self._under_way.oldest)
         if not self._quiet:
             return
-        self._quiet_until = _now() + self._quiet
+        self._quiet_until = now() + self._quiet
         for budget, seconds in (_ALL_MESSAGES, min(self._quiet, MESSAGES.seconds * MARGIN)), (_ALL_OPEN, self._quiet):
             rule, _ = budget
             self._budgets.take(budget, rule.most)
@@ -122,7 +116,7 @@ class Scheduler:
         Raises:
             ProviderPacingError: It would have to wait too long; ``retry_after`` says until when.
         """
-        slot = _Slot(self, request, next(self._numbers))
+        slot = _Slot(self, self._under_way, request, next(self._numbers))
         await self._wait(slot, caller)
         try:
             yield slot
@@ -130,9 +124,9 @@ class Scheduler:
             self._end(slot)
 
     @asynccontextmanager
-    async def own_message(self) -> AsyncIterator[Message]:
-        """Wait until the connection may send a message of its own; no request takes any of those."""
-        while (message := self._take_own_message()) is None:
+    async def own_message(self, count: int = 1) -> AsyncIterator[Message]:
+        """Wait until the connection may send so many messages of its own at once; no request takes any of those."""
+        while (message := self._take_own_message(count)) is None:
             self._returned.clear()
             await self._returned.wait()
         try:
@@ -176,12 +170,7 @@ class Scheduler:
         held_up = 0.0 if lacking is None else self._budgets.next_return(lacking)
         if lacking == _ALL_OPEN and self.quiet_left:
             held_up = 0.0
-        return max(held_up, self._queues.ahead_of(caller) * self._cycle / MESSAGES_PER_SECOND)
-
-    @property
-    def _cycle(self) -> float:
-        """Seconds from one message to the next in its place: one window and a round trip."""
-        return MESSAGES.seconds * MARGIN + self._round_trip
+        return max(held_up, self._queues.ahead_of(caller) * self._under_way.cycle / MESSAGES_PER_SECOND)
 
     def _on_return(self) -> None:
         self._returned.set()
@@ -237,7 +226,7 @@ class Scheduler:
             rule, _ = budget
             self._budgets.take(budget, count)
             if not rule.from_arrival:
-                self._budgets.give_back(budget, count, rule.seconds * self._cycle)
+                self._budgets.give_back(budget, count, rule.seconds * self._under_way.cycle)
         slot.admitted.set_result(None)
 
     def _end(self, slot: _Slot) -> None:
@@ -246,7 +235,7 @@ class Scheduler:
             slot.message.acknowledged()
         if slot.is_historical and not slot.is_cancelled:
             # One without an answer was cut off together with its socket: TWS notices that as it does a message.
-            self._budgets.give_back(_ALL_OPEN, 1, 0.0 if slot.is_answered or not was_sent else LOST_MARGIN)
+            self._close(slot, 0.0 if slot.is_answered or not was_sent else LOST_MARGIN)
 
     def _cancel(self, slot: _Slot, send: Callable[[Message], None]) -> None:
         self._cancellations.append(partial(self._send_cancellation, slot, send))
@@ -259,77 +248,32 @@ class Scheduler:
         except ConnectionError:
             message.withdraw()
             wait = LOST_MARGIN
-        if slot.is_historical:  # what is sent next arrives after the cancellation
-            self._budgets.give_back(_ALL_OPEN, 1, wait)
+        self._close(slot, wait)  # what is sent next arrives after the cancellation
 
-    def _take_own_message(self) -> _Message | None:
-        """A message of the connection's own, to be withdrawn if it is not sent; None if there is none left."""
-        return self._message(_OWN_MESSAGES) if self._budgets.left(_OWN_MESSAGES) else None
+    def _close(self, slot: _Slot, wait: float) -> None:
+        """Give back what a request takes as long as it is open, after some seconds."""
+        for budget, count in slot.wanted:
+            if not budget[0].seconds:
+                self._budgets.give_back(budget, count, wait)
 
-    def _oldest_under_way(self) -> float | None:
-        return next(iter(self._under_way.values()), None)
+    def _take_own_message(self, count: int = 1) -> PacedMessage | None:
+        """Messages of the connection's own, to be withdrawn if they are not sent; None if there are none left."""
+        return self._message(_OWN_MESSAGES, count) if self._budgets.left(_OWN_MESSAGES) >= count else None
 
-    def _message(self, budget: Budget) -> _Message:
-        self._budgets.take(budget, 1)
-        return _Message(self, ((budget, 1),))
-
-    def _set_out(self, message: _Message) -> None:
-        self._under_way[message] = _now()
-
-    def _settle(self, message: _Message, after: float) -> None:
-        """Let what a message took come back, one window after some seconds."""
-        sent = self._under_way.pop(message, None)
-        if message.is_request and sent is not None and after == 0:
-            self._round_trip += (min(_now() - sent, LONGEST_ROUND_TRIP) - self._round_trip) / SMOOTHING
-        for budget, count in message.takes:
-            rule, _ = budget
-            self._budgets.give_back(budget, count, after + rule.seconds * MARGIN)
-
-    def _withdraw(self, message: _Message) -> None:
-        for budget, count in message.takes:
-            self._budgets.give_back(budget, count, 0.0)
-
-
-class _Message:
-    """A message, and what it takes from the budgets until it has surely arrived."""
-
-    def __init__(self, scheduler: Scheduler, takes: Takes, *, is_request: bool = False) -> None:
-        self._scheduler = scheduler
-        self.takes = takes
-        self.is_request = is_request
-        self.is_sent = self.is_settled = False
-
-    def sent(self) -> None:
-        self.is_sent = True
-        self._scheduler._set_out(self)  # noqa: SLF001  # a part of it
-
-    def acknowledged(self) -> None:
-        self._settle(0.0)
-
-    def lost(self) -> None:
-        self._settle(LOST_MARGIN)
-
-    def withdraw(self) -> None:
-        """Give back at once what it takes, unless it was sent."""
-        if not self.is_sent and not self.is_settled:
-            self.is_settled = True
-            self._scheduler._withdraw(self)  # noqa: SLF001  # as above
-
-    def _settle(self, after: float) -> None:
-        if not self.is_settled:
-            self.is_settled = True
-            self._scheduler._settle(self, after)  # noqa: SLF001  # as above
+    def _message(self, budget: Budget, count: int = 1) -> PacedMessage:
+        self._budgets.take(budget, count)
+        return PacedMessage(self._under_way, ((budget, count),))
 
 
 class _Slot:
     """A request that waits for its turn, and then the right to send it."""
 
-    def __init__(self, scheduler: Scheduler, request: Request, number: int) -> None:
+    def __init__(self, scheduler: Scheduler, under_way: UnderWay, request: Request, number: int) -> None:
         self._scheduler = scheduler
         self.number = number
         self.cost = messages(request)
         self.wanted = takes(request)
-        self.message = _Message(scheduler, _returned_on_arrival(self.wanted), is_request=True)
+        self.message = PacedMessage(under_way, _returned_on_arrival(self.wanted), is_request=True)
         self.is_historical = request.kind != "details"
         self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.place: Place | None = None
@@ -345,10 +289,6 @@ class _Slot:
 
 def _returned_on_arrival(wanted: Takes) -> Takes:
     return tuple((budget, count) for budget, count in wanted if budget[0].waits_for_arrival)
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _too_many(retry_after: float) -> ProviderPacingError:

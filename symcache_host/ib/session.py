@@ -21,6 +21,9 @@ from .connectivity import Notice
 from .limits import MARGIN, TIME_PAUSE
 
 CLIENT_ID_TAKEN = 326
+LOGIN = 2
+"""Messages of a login: that it begins, and ib_async's question for positions."""
+
 NO_REQUEST = -1
 NO_CODE = 0
 SECONDS_SINCE_1970 = 2

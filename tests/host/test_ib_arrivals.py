@@ -14,6 +14,7 @@ from symcache_host.ib.acknowledgements import Unacknowledged
 from symcache_host.ib.limits import LOST_MARGIN, MARGIN, TIME_PAUSE, Request
 from symcache_host.ib.pacing import Scheduler
 from symcache_host.ib.probing import PROBE_AFTER
+from symcache_host.ib.session import LOGIN
 
 CALLER = Caller()
 DETAILS = Request("details")
@@ -211,6 +212,18 @@ def test_the_connection_has_messages_of_its_own_that_no_request_takes():
         async with socket.scheduler.own_message():
             assert now() == pytest.approx(2 + MARGIN), "one that was not sent counts for nothing"
         await leave(slow)
+
+    run(story())
+
+
+def test_a_login_is_two_messages_that_are_sent_when_both_may_be():
+    async def story():
+        socket = Socket()
+        async with socket.scheduler.own_message() as message:
+            message.sent()
+            message.acknowledged()
+        async with socket.scheduler.own_message(LOGIN):
+            assert now() == pytest.approx(MARGIN)
 
     run(story())
 

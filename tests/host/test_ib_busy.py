@@ -22,8 +22,9 @@ from symcache_host.gateway import Caller, Priority
 from symcache_host.ib.connection import IbConnection
 from symcache_host.ib.gateway import IbGateway
 from symcache_host.ib.limits import MARGIN, MESSAGES_PER_SECOND
-from symcache_host.ib.pacing import LONGEST_ROUND_TRIP, Scheduler
+from symcache_host.ib.pacing import Scheduler
 from symcache_host.ib.queues import PASSED_OVER
+from symcache_host.ib.under_way import LONGEST_ROUND_TRIP
 
 ROWS = csv.reader(files("symcache_host").joinpath("data", "us_symbols.csv").read_text().splitlines()[1:3001])
 SYMBOLS = [row[0] for row in ROWS]

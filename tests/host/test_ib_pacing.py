@@ -302,6 +302,22 @@ def test_who_waits_for_slots_that_nobody_gives_back_is_told_in_the_end():
     run(story())
 
 
+def test_head_timestamps_that_never_come_leave_room_for_bars():
+    async def main():
+        wire = Wire()
+        hung = [asyncio.create_task(wire.ask(Request("head", number), takes=3600)) for number in range(200)]
+        await asyncio.sleep(10)
+        began = now()
+        await wire.ask(Request("bars", 1, "TRADES", "1 day", "a span"), Caller("another"))
+        waited = now() - began
+        for task in hung:
+            task.cancel()
+        await asyncio.wait(hung)
+        return waited
+
+    assert run(main()) < 1
+
+
 def test_who_waits_too_long_is_told_when_the_place_that_is_full_is_free_again():
     async def story():
         scheduler, same = Scheduler(5.0), Request("bars", 1, "TRADES", "1 day", 1)
