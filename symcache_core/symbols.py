@@ -209,4 +209,10 @@ def _clean(text: str) -> str:
 
 
 def _upper(text: str) -> str:
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).upper())
+    composed = unicodedata.normalize("NFC", text)
+    for char in composed:
+        capital = char.upper()
+        # In one of these a capital letter is not the same one: "\u00df" is "SS", and "\u017f" is "S".
+        if len(capital) > 1 or (capital.isascii() and not char.isascii()):
+            raise InvalidSymbolError(f"symbol {text!a} has {char!a}, which has no capital letter: write it in capitals")
+    return unicodedata.normalize("NFC", composed.upper())

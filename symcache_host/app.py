@@ -98,6 +98,8 @@ def _data_routes(service: HostService) -> APIRouter:
     @router.get("/symbol-info/{symbol:path}", responses=PATHS)
     async def symbol_info(symbol: Annotated[Symbol, Path()], options: Options) -> VerdictAnswer:
         """Say the same of one symbol, and since when it has hourly bars."""
+        if "" in symbol.split("/"):  # a slash too many is part of a path, and of no symbol
+            raise HTTPException(404)
         return await service.validate(symbol, SYMBOL_INFO_TIMEFRAMES, options)
 
     @router.post("/historical", responses=BODIES)

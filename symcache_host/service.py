@@ -298,8 +298,6 @@ async def _deadline(options: CallOptions) -> AsyncGenerator[None]:
 
 def _kind(error: Exception) -> ErrorKind:
     match error:
-        case AmbiguousSymbolError():
-            return "ambiguous"
         case ProviderPacingError():
             return "pacing"
         case ProviderPermissionError():

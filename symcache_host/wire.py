@@ -27,7 +27,7 @@ LONGEST_WAIT = 86400.0
 
 PRIORITY_ORDER = "where not all can go at once: foreground before refresh before warming"
 
-ErrorKind = Literal["permanent", "transient", "pacing", "permission", "ambiguous"]
+ErrorKind = Literal["permanent", "transient", "pacing", "permission"]
 Urgency = Literal["foreground", "refresh", "warming"]
 Session = Literal["regular", "extended"]
 
@@ -149,7 +149,7 @@ class Answer(BaseModel):
     error_kind: ErrorKind | None = Field(
         None,
         description="permanent: asking again changes nothing; transient: it may; pacing: asked too often; permission: "
-        "not for this account; ambiguous: the symbol fits several instruments",
+        "not for this account",
     )
     error_code: str | None = Field(None, description="the gateway's own code")
     retry_after: float | None = Field(None, description="seconds after which asking again makes sense")

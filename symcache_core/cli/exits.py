@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from ..errors import (
+    AmbiguousSymbolError,
     BackendError,
     ConfigurationError,
     InvalidSymbolError,
@@ -30,6 +31,7 @@ _STATUS_OF: tuple[tuple[type[SymcacheError], Status], ...] = (
     (SymbolNotFoundError, Status.NO),
     (ConfigurationError, Status.USAGE),
     (InvalidSymbolError, Status.USAGE),
+    (AmbiguousSymbolError, Status.USAGE),
     (ProviderError, Status.UNAVAILABLE),
     (BackendError, Status.UNAVAILABLE),
     (LoadCancelledError, Status.INTERRUPTED),

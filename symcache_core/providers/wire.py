@@ -295,7 +295,7 @@ def _failure(answer: _Answer, url: str) -> ProviderError:
     message = answer.error or getattr(answer, "error_message", None) or f"{url} failed and gave no reason"
     if answer.is_older and isinstance(answer, _Bars) and _NO_DATA.search(message):
         return ProviderNoDataError(message)
-    if answer.error_kind == AMBIGUOUS:
+    if answer.error_code == AMBIGUOUS:
         return AmbiguousSymbolError(message, alternatives=answer.alternatives or ())
     if answer.is_older and _UNKNOWN_TIMEFRAME.search(message):
         return ProviderError(f"{url} says: {message}")

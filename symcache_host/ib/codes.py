@@ -79,10 +79,12 @@ _NO_PERMISSION = (
     *("berechtigung", "abonn", "autorisation", "autorizzazion", "permess", "abbonament", "permiso", "suscri"),
     *("разрешени", "подпис", "权限", "權限", "订阅", "訂閱", "権限"),
 )
+_AMBIGUOUS = ("ambigu", "mehrdeutig", "неоднозначн", "不明确", "不明確", "曖昧", "あいまい")
 
 # Of several lines for a code, the first one whose words are in the text holds.
 TABLE = (
-    Row(200, ("ambiguous",), Meaning.AMBIGUOUS, source=_CODES),
+    Row(200, _AMBIGUOUS, Meaning.AMBIGUOUS, source=_CODES),
+    Row(200, ("not available", "farm"), Meaning.UNREACHABLE, source="https://github.com/erdewit/ib_insync/issues/330"),
     Row(200, (), Meaning.NO_CONTRACT, source="https://github.com/erdewit/ib_insync/issues/330"),
     Row(203, (), Meaning.PERMISSION, source=_CODES),
     Row(

@@ -7,12 +7,12 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from ib_async import BarData, Contract, ContractDetails
+from ib_async import Contract, ContractDetails
 
 from symcache_core import ProviderAnswer, ValidationResult
 from symcache_core.errors import (
@@ -30,6 +30,7 @@ from ..gateway import Bar, Bars, Caller, Finding, Problem
 from ..wire import Session
 from .advice import warning_of_others
 from .ambiguity import ambiguous, spelling
+from .bars import bar_of
 from .connection import IbConnection
 from .contracts import (
     Listing,
@@ -56,6 +57,12 @@ SECOND_LOOK = 5.0
 
 SECOND_LOOK_AT_DATA = 15.5
 """Seconds between two answers that there is no data: the same historical request may not be made within 15."""
+
+HINTS_TIMEOUT = 3.0
+"""Seconds to find out what an unknown symbol may have been meant to be: that it is unknown is known by then."""
+
+UNKNOWN_FOR = 300.0
+"""Seconds for which a symbol is remembered as unknown by whoever asks for its bars; a verdict is asked for anew."""
 
 MAX_WAIT = 25.0
 """Seconds that a request may be queued."""
@@ -106,6 +113,7 @@ class IbGateway:
         self._client = PacedClient(connection, self._scheduler)
         self._probes = Probes(connection, self, clock)
         self._listings: TtlCache[Instrument, Listing] = TtlCache(CACHE_SIZE, CACHE_TTL, clock)
+        self._unknown: TtlCache[Instrument, str | None] = TtlCache(CACHE_SIZE, UNKNOWN_FOR, clock)
         self._heads: TtlCache[tuple[int, str, bool], str] = TtlCache(CACHE_SIZE, CACHE_TTL, clock)
         self._silent: TtlCache[tuple[int, str, bool], bool] = TtlCache(CACHE_SIZE, SILENT_FOR, clock)
 
@@ -215,24 +223,58 @@ class IbGateway:
         self.calls += 1
         instrument, frame = Instrument.parse(symbol), TIMEFRAMES[timeframe]
         cached = self._listings.get(instrument)
-        listing = cached.value if cached is not None else await self._find(instrument, caller)
-        if listing is None:
-            suggested = await self._suggest(instrument, caller)
-            raise SymbolNotFoundError(f"Symbol {symbol} not found", suggested_symbol=suggested)
+        if cached is not None:
+            try:
+                return await self._bars_of(cached.value, instrument, frame, (start, end), session, caller)
+            except ProviderError as error:
+                if error.code != NO_CONTRACT:
+                    raise
+                self._listings.discard(instrument)  # the symbol may mean another contract by now
+                listing = await self._known(instrument, caller)
+                if listing.contract.conId == cached.value.contract.conId:
+                    raise
+        else:
+            listing = await self._known(instrument, caller)
+        return await self._bars_of(listing, instrument, frame, (start, end), session, caller)
+
+    async def _known(self, instrument: Instrument, caller: Caller) -> Listing:
+        """What a symbol is known as.
+
+        Raises:
+            SymbolNotFoundError: It is not, or was not minutes ago.
+        """
+        unknown = self._unknown.get(instrument)
+        if unknown is None and (listing := await self._find(instrument, caller)) is not None:
+            return listing
+        suggested = await self._suggest(instrument, caller) if unknown is None else unknown.value
+        if unknown is None:
+            self._unknown.put(instrument, suggested)
+        raise SymbolNotFoundError(f"Symbol {instrument} not found", suggested_symbol=suggested)
+
+    async def _bars_of(
+        self,
+        listing: Listing,
+        instrument: Instrument,
+        frame: Timeframe,
+        span: tuple[datetime, datetime],
+        session: Session | None,
+        caller: Caller,
+    ) -> Bars:
+        start, end = span
         present = self.as_of()
         if (ended := valid_until(listing)) is not None:
             present = min(present, datetime.fromtimestamp(ended, UTC))
         requests = list(islice(spans(start, end, present, frame), MAX_SPANS + 1))
         if len(requests) > MAX_SPANS:
             raise ProviderError(
-                f"{start:%Y-%m-%d} to {end:%Y-%m-%d} is too much at once: ask for bars of {timeframe} in pieces of "
+                f"{start:%Y-%m-%d} to {end:%Y-%m-%d} is too much at once: ask for bars of {frame.name} in pieces of "
                 f"{frame.longest.days} days"
             )
         made_of = basis(listing.contract, session)
-        asking = [partial(self._client.bars, listing.contract, frame, span, made_of, caller) for span in requests]
+        asking = [partial(self._client.bars, listing.contract, frame, each, made_of, caller) for each in requests]
         bars: dict[datetime, Bar] = {}
         for sent in chain.from_iterable(await self._given(asking, f"{instrument} has no bars")):
-            bar = _bar(sent, frame)
+            bar = bar_of(sent, frame)
             if start <= bar.time <= end:
                 bars[bar.time] = bar
         return Bars([bars[begin] for begin in sorted(bars)], named(listing.contract), made_of)
@@ -261,6 +303,7 @@ class IbGateway:
             self._listings.discard(instrument)
             return None
         self._listings.put(instrument, listing)
+        self._unknown.discard(instrument)
         return listing
 
     async def _look(self, instrument: Instrument, caller: Caller) -> Listing | None:
@@ -278,20 +321,19 @@ class IbGateway:
     async def _details(self, instrument: Instrument, contract: Contract, caller: Caller) -> list[ContractDetails]:
         try:
             return await self._client.details(contract, caller)
-        except ProviderError as error:
-            # The code by which it says that there is none, where that is an answer, and else that there are several.
-            if error.code == NO_CONTRACT:
-                raise ambiguous(instrument, (), str(error)) from None
-            raise
+        except AmbiguousSymbolError as error:
+            raise ambiguous(instrument, (), str(error)) from None
 
     async def _suggest(self, instrument: Instrument, caller: Caller) -> str | None:
         """What an unknown symbol may have been meant to be; a failure to find out is none of the caller's."""
-        for hint in hints(instrument):
-            with suppress(ProviderError, InvalidSymbolError):
-                listing = await self._look(hint, caller)
-                if listing is not None and fits(hint, instrument, listing.details):
-                    is_told_apart = bool(hint.venue) or not instrument.venue
-                    return str(hint) if is_told_apart else spelling(listing.contract)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HINTS_TIMEOUT):
+                for hint in hints(instrument):
+                    with suppress(ProviderError, InvalidSymbolError):
+                        listing = await self._look(hint, caller)
+                        if listing is not None and fits(hint, instrument, listing.details):
+                            is_told_apart = bool(hint.venue) or not instrument.venue
+                            return str(hint) if is_told_apart else spelling(listing.contract)
         return None
 
     def _check_conclusive(self, code: str, said: str, last_reset: datetime | None) -> None:
@@ -349,21 +391,6 @@ def _inconclusive(code: str, said: str, when: str, retry_after: float | None) ->
     return ProviderUnavailableError(
         f"Interactive Brokers says that {said}, {when}, which proves nothing", code=code, retry_after=retry_after
     )
-
-
-def _bar(sent: BarData, timeframe: Timeframe) -> Bar:
-    volume = max(0.0, float(sent.volume))  # prices between bid and ask have none, which is told as -1
-    return Bar(_begin(sent.date, timeframe), sent.open, sent.high, sent.low, sent.close, volume)
-
-
-def _begin(told: date | datetime, timeframe: Timeframe) -> datetime:
-    if isinstance(told, datetime):
-        return told.astimezone(UTC)
-    day = datetime(told.year, told.month, told.day, tzinfo=UTC)
-    # Whichever day of the week or the month stands for it there.
-    if timeframe == TIMEFRAMES["1w"]:
-        return day - timedelta(days=day.weekday())
-    return day.replace(day=1) if timeframe == TIMEFRAMES["1M"] else day
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -29,13 +29,14 @@ from .limits import (
     MESSAGES_PER_SECOND,
     OPEN_REQUESTS,
     OWN_MESSAGES,
+    TIME_PAUSE,
     Budget,
     Request,
     Takes,
     messages,
     takes,
 )
-from .probing import Ping, Prober
+from .probing import PROBE_AFTER, Ping, Prober
 from .queues import MOST_QUEUED, Place, Queues
 from .under_way import PacedMessage, UnderWay, now
 
@@ -69,6 +70,7 @@ class Scheduler:
         self._returned = asyncio.Event()
         self._is_admitting = self._admit_again = False
         self._under_way = UnderWay(self._budgets)
+        self._held_up_by: set[Budget] = set()
         self._prober: Prober | None = None
 
     @property
@@ -98,7 +100,7 @@ class Scheduler:
             ping: Asks for a sign of life, which acknowledges what was sent before.
         """
         if ping is not None:
-            self._prober = Prober(ping, self._take_own_message, self._under_way.oldest)
+            self._prober = Prober(ping, self._take_own_message, self._probe_due)
         if not self._quiet:
             return
         self._quiet_until = now() + self._quiet
@@ -189,8 +191,19 @@ class Scheduler:
         finally:
             self._is_admitting = False
         # What only answers bring back comes sooner if some are asked for.
-        if self._prober is not None and any(rule.waits_for_arrival for rule, _ in lacking):
+        self._held_up_by = {budget for budget in lacking if budget[0].waits_for_arrival}
+        if self._prober is not None and self._held_up_by:
             self._prober.wanted()
+
+    def _probe_due(self) -> float | None:
+        """When to ask for a sign of life: soon, but not for the sake of some messages while most are known to be there.
+
+        The next time is a second later, and more are sent by then.
+        """
+        if (oldest := self._under_way.oldest()) is None:
+            return None
+        few = self._held_up_by == {_ALL_MESSAGES} and len(self._under_way) < MESSAGES_PER_SECOND / 2
+        return oldest + (TIME_PAUSE if few else PROBE_AFTER)
 
     def _send_cancellations(self) -> set[Budget]:
         while self._cancellations and self._budgets.left(_ALL_MESSAGES) > 0:
@@ -226,7 +239,7 @@ class Scheduler:
             rule, _ = budget
             self._budgets.take(budget, count)
             if not rule.from_arrival:
-                self._budgets.give_back(budget, count, rule.seconds * self._under_way.cycle)
+                self._budgets.give_back(budget, count, rule.seconds * self._under_way.spread)
         slot.admitted.set_result(None)
 
     def _end(self, slot: _Slot) -> None:
@@ -269,7 +282,7 @@ class _Slot:
     """A request that waits for its turn, and then the right to send it."""
 
     def __init__(self, scheduler: Scheduler, under_way: UnderWay, request: Request, number: int) -> None:
-        self._scheduler = scheduler
+        self._scheduler, self._under_way = scheduler, under_way
         self.number = number
         self.cost = messages(request)
         self.wanted = takes(request)
@@ -281,6 +294,7 @@ class _Slot:
 
     def answered(self) -> None:
         self.is_answered = True
+        self._under_way.answered(self.message)
 
     def cancel(self, send: Callable[[Message], None]) -> None:
         self.is_cancelled = True

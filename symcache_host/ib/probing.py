@@ -30,26 +30,31 @@ class Prober:
     Args:
         ping: How.
         take: Gives a message to ping with, if one may be sent.
-        oldest: Since when the oldest message is under way, if any is.
+        due: When it makes sense to ping, as far as can be told now; None if nothing is under way.
     """
 
-    def __init__(self, ping: Ping, take: Callable[[], Withdrawable | None], oldest: Callable[[], float | None]) -> None:
-        self._ping, self._take, self._oldest = ping, take, oldest
+    def __init__(self, ping: Ping, take: Callable[[], Withdrawable | None], due: Callable[[], float | None]) -> None:
+        self._ping, self._take, self._due = ping, take, due
         self._not_before = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._pinging: asyncio.Task[None] | None = None
 
     def wanted(self) -> None:
-        """Ping in time, if nothing is heard until then."""
-        oldest = self._oldest()
-        if oldest is not None and self._timer is None and self._pinging is None:
-            when = max(oldest + PROBE_AFTER, self._not_before)
-            self._timer = asyncio.get_running_loop().call_at(when, self._probe)
+        """Ping when it is due, if nothing is heard until then."""
+        due = self._due()
+        if due is None or self._pinging is not None:
+            return
+        when = max(due, self._not_before)
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(when, self._probe)
 
     def _probe(self) -> None:
         self._timer = None
-        oldest = self._oldest()
-        if oldest is None or oldest + PROBE_AFTER > asyncio.get_running_loop().time():
+        due = self._due()
+        if due is None or due > asyncio.get_running_loop().time():
             self.wanted()
         elif (message := self._take()) is not None:  # else it is wanted again as soon as something has come back
             self._pinging = asyncio.create_task(self._ping_with(message))

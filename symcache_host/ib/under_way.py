@@ -6,6 +6,7 @@ import asyncio
 
 from .budgets import Budgets
 from .limits import LOST_MARGIN, MARGIN, MESSAGES, Takes
+from .probing import PROBE_AFTER
 
 SMOOTHING = 8
 """Of how many round trips the one that is reckoned with is about the mean."""
@@ -24,12 +25,24 @@ class UnderWay:
     def __init__(self, budgets: Budgets) -> None:
         self._budgets = budgets
         self._since: dict[PacedMessage, float] = {}
-        self._round_trip = 0.0
+        self._round_trip = self._answer_time = 0.0
 
     @property
     def cycle(self) -> float:
         """Seconds from one message to the next in its place: one window and a round trip."""
         return MESSAGES.seconds * MARGIN + self._round_trip
+
+    @property
+    def spread(self) -> float:
+        """Over how many seconds the messages of one window are spread.
+
+        Where answers are slow it is a question for the time that acknowledges, once a second. Then more can be sent if
+        all of it goes out before that question.
+        """
+        return self.cycle if self._answer_time < PROBE_AFTER else PROBE_AFTER
+
+    def __len__(self) -> int:
+        return len(self._since)
 
     def oldest(self) -> float | None:
         """Since when the oldest message is under way, if any is."""
@@ -37,16 +50,20 @@ class UnderWay:
 
     def set_out(self, message: PacedMessage) -> None:
         """A message is sent."""
-        self._since[message] = now()
+        self._since[message] = message.sent_at
 
     def settle(self, message: PacedMessage, after: float) -> None:
         """Let what a message took come back, one window after some seconds."""
         sent = self._since.pop(message, None)
         if message.is_request and sent is not None and after == 0:
-            self._round_trip += (min(now() - sent, LONGEST_ROUND_TRIP) - self._round_trip) / SMOOTHING
+            self._round_trip = _smoothed(self._round_trip, now() - sent)
         for budget, count in message.takes:
             rule, _ = budget
             self._budgets.give_back(budget, count, after + rule.seconds * MARGIN)
+
+    def answered(self, message: PacedMessage) -> None:
+        """A request has its answer; it may have been acknowledged long before."""
+        self._answer_time = _smoothed(self._answer_time, now() - message.sent_at)
 
     def withdraw(self, message: PacedMessage) -> None:
         """Give back at once what a message took that is not sent."""
@@ -68,10 +85,11 @@ class PacedMessage:
         self.takes = takes
         self.is_request = is_request
         self.is_sent = self.is_settled = False
+        self.sent_at = 0.0
 
     def sent(self) -> None:
         """It is on its way."""
-        self.is_sent = True
+        self.is_sent, self.sent_at = True, now()
         self._under_way.set_out(self)
 
     def acknowledged(self) -> None:
@@ -92,6 +110,10 @@ class PacedMessage:
         if not self.is_settled:
             self.is_settled = True
             self._under_way.settle(self, after)
+
+
+def _smoothed(mean: float, seconds: float) -> float:
+    return mean + (min(seconds, LONGEST_ROUND_TRIP) - mean) / SMOOTHING
 
 
 def now() -> float:

@@ -15,7 +15,7 @@ AMBIGUOUS = {
     **ORIGIN,
     "success": False,
     "error": MESSAGE,
-    "error_kind": "ambiguous",
+    "error_kind": "permanent",
     "error_code": "ambiguous",
     "alternatives": ALTERNATIVES,
 }
@@ -40,14 +40,14 @@ def _host(monkeypatch):
 @pytest.mark.parametrize("command", ["validate", "load"])
 def test_people_read_the_alternatives_in_the_message(invoke, command):
     done = invoke(command, SYMBOL)
-    assert (done.exit_code, done.stdout) == (3, "")
+    assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.splitlines() == [f"error: {SYMBOL}: {MESSAGE}"]
 
 
 @pytest.mark.parametrize("command", ["validate", "load"])
 def test_programs_read_them_as_a_list(invoke, command):
     done = invoke(command, SYMBOL, "--json")
-    assert done.exit_code == 3
+    assert done.exit_code == 2
     assert json.loads(done.stdout) == {
         "symbol": SYMBOL,
         "error": MESSAGE,
@@ -58,7 +58,7 @@ def test_programs_read_them_as_a_list(invoke, command):
 
 def test_warming_says_so_in_its_summary(invoke):
     done = invoke("warm", SYMBOL, "--json")
-    assert done.exit_code == 3
+    assert done.exit_code == 2
     assert json.loads(done.stdout)["failed"] == [{"symbol": SYMBOL, "error": MESSAGE, "alternatives": ALTERNATIVES}]
     assert MESSAGE in invoke("warm", SYMBOL).stderr
 

@@ -1,6 +1,7 @@
 """One spelling and one key for each instrument."""
 
 import re
+import unicodedata
 from decimal import Decimal
 
 import pytest
@@ -10,7 +11,16 @@ from hypothesis import strategies as st
 from symcache_core.errors import InvalidSymbolError
 from symcache_core.symbols import Instrument, canonical_multiplier, key_prefix
 
-TEXT = st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=1, max_size=40).filter(str.strip)
+
+def has_capital(char):
+    """Whether its capital letter is one, and the same in another form."""
+    return len(char.upper()) == 1 and (char.isascii() or not char.upper().isascii())
+
+
+LETTERS = st.characters(exclude_categories=("C", "Zl", "Zp"))
+TEXT = st.text(LETTERS, min_size=1, max_size=40).filter(
+    lambda text: text.strip() and all(map(has_capital, unicodedata.normalize("NFC", text)))
+)
 TICKERS = st.from_regex(r"\A[A-Z]{1,5}([.\- /][A-Z]{1,2})?\Z")
 NARROWED = ["", ",class=FDXM", ",multiplier=5", " , Multiplier = 05.0,CLASS=e 4/a", ",class=,", ",multiplier=1000,x=1"]
 QUALIFIED = st.builds(
@@ -183,3 +193,14 @@ def test_what_cannot_be_a_symbol_is_refused(text):
 
 def test_a_symbol_may_have_128_characters_besides_surrounding_space():
     assert Instrument.parse(" " + "A" * 128 + " ").symbol == "A" * 128
+
+
+@pytest.mark.parametrize("text", ["\u00dfpx", "\u017fPX", "\ufb01x", "\u0131BM", "a\u00dfc@TSE"])
+def test_a_letter_whose_capital_is_another_one_is_refused(text):
+    with pytest.raises(InvalidSymbolError, match="capital"):
+        Instrument.parse(text)
+
+
+@pytest.mark.parametrize(("text", "symbol"), [("größe".replace("ß", ""), "GRÖE"), ("éa", "ÉA"), ("дэ", "ДЭ")])
+def test_other_letters_have_their_capitals(text, symbol):
+    assert Instrument.parse(text).symbol == symbol

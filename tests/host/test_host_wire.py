@@ -116,8 +116,6 @@ def test_symbol_info_is_a_verdict_with_the_hourly_head_timestamp(host, path, sym
         "AAPL@NASDAQ:USD",
         "CASH:EUR/USD@IDEALPRO",
         "FUT:ES 202612@CME",
-        "/",
-        "A//B",
         "50%",
     ],
 )
@@ -128,7 +126,11 @@ def test_symbol_info_is_the_same_with_a_slash_or_its_escape_and_for_a_qualified_
         assert (response.status_code, response.json()) == (200, asked), path
 
 
-@pytest.mark.parametrize("path", ["/data/symbol-info/", "/data/symbol-info"])
+@pytest.mark.parametrize(
+    "path",
+    ["/data/symbol-info"]
+    + [f"/data/symbol-info/{rest}" for rest in ("", "/", "AAPL/", "/AAPL", "EUR//USD", "%2FAAPL")],
+)
 def test_there_is_nothing_at_a_path_that_names_no_symbol(host, path):
     assert host.http.get(path).status_code == 404
 

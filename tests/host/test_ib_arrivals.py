@@ -9,9 +9,9 @@ import pytest
 from tws.looptime import run
 
 from symcache_core.errors import ProviderPacingError
-from symcache_host.gateway import Caller
+from symcache_host.gateway import Caller, Priority
 from symcache_host.ib.acknowledgements import Unacknowledged
-from symcache_host.ib.limits import LOST_MARGIN, MARGIN, TIME_PAUSE, Request
+from symcache_host.ib.limits import LOST_MARGIN, MARGIN, MESSAGES_PER_SECOND, TIME_PAUSE, Request
 from symcache_host.ib.pacing import Scheduler
 from symcache_host.ib.probing import PROBE_AFTER
 from symcache_host.ib.session import LOGIN
@@ -47,8 +47,8 @@ class Socket:
         await asyncio.sleep(0.01)
         self.under_way.acknowledge(place)
 
-    async def ask(self, request, *, takes=0.0):
-        async with self.scheduler.slot(request, CALLER) as slot:
+    async def ask(self, request, caller=CALLER, *, takes=0.0):
+        async with self.scheduler.slot(request, caller) as slot:
             self.sent.append(now())
             place = self.under_way.add(slot.message)
             is_answered = False
@@ -186,6 +186,34 @@ def test_what_no_answer_tells_of_is_asked_for_once_a_second_and_only_while_someo
         return took
 
     assert run(story()) < 12
+
+
+def test_slow_answers_cost_no_more_than_a_quarter_of_what_may_be_sent():
+    async def story():
+        socket = Socket(pings=True)
+        await asyncio.gather(*socket.start(*[DETAILS] * 1000, takes=2.0))
+        gaps = [after - before for before, after in pairwise(socket.pings)]
+        assert min(gaps) > TIME_PAUSE
+        return len(socket.sent) / max(socket.sent)
+
+    assert run(story()) > 0.75 * MESSAGES_PER_SECOND
+
+
+def test_where_answers_are_slow_an_urgent_question_waits_for_one_window_at_most():
+    async def story():
+        socket, waits = Socket(pings=True), []
+        tasks = [
+            asyncio.create_task(socket.ask(DETAILS, Caller(priority=Priority.WARMING), takes=2.0)) for _ in range(1000)
+        ]
+        for _ in range(15):
+            await asyncio.sleep(1.37)
+            begin = now()
+            await socket.ask(DETAILS, takes=0.0)
+            waits.append(now() - begin)
+        await leave(tasks)
+        return max(waits)
+
+    assert run(story()) <= MARGIN + PROBE_AFTER
 
 
 def test_nobody_is_asked_for_a_sign_of_life_where_answers_come():

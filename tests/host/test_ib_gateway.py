@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
 
@@ -30,11 +31,12 @@ from symcache_core.errors import (
     ProviderUnavailableError,
     SymbolNotFoundError,
 )
+from symcache_core.symbols import Instrument
 from symcache_host.gateway import Caller, Priority
 from symcache_host.ib.codes import ERRORS, TABLE, Meaning, classify
 from symcache_host.ib.connection import IbConnection
 from symcache_host.ib.connectivity import SETTLING
-from symcache_host.ib.gateway import SECOND_LOOK, IbGateway
+from symcache_host.ib.gateway import HINTS_TIMEOUT, SECOND_LOOK, UNKNOWN_FOR, IbGateway
 from symcache_host.ib.limits import MARGIN, MESSAGES_PER_SECOND
 from symcache_host.ib.paced_client import HEAD_TIMEOUT, SILENT
 from symcache_host.ib.resets import reset_ends
@@ -911,3 +913,43 @@ def test_however_many_requests_bring_nothing_the_second_look_at_all_of_them_is_w
     assert (bars, counts["requests"]["bars"]) == ([], 24)
     assert took < 25
     assert not counts["violations"]
+
+
+def test_a_symbol_that_means_another_contract_by_now_is_found_anew_for_its_bars():
+    async def story(tws, gateway):
+        await gateway.validate("IBM", [], CALLER)
+        (known,) = gateway._listings._values.values()
+        stale = replace(known.value.contract, conId=999_999)
+        gateway._listings.put(Instrument.parse("IBM"), known.value._replace(contract=stale))
+        found = await gateway.bars("IBM", "1d", on("2012-01-03"), on("2012-01-31"), CALLER)
+        return len(found.bars), found.contract["conId"], known.value.contract.conId
+
+    bars, con_id, right = told(story)
+    assert (bars, con_id) == (20, right)
+
+
+def test_bars_of_an_unknown_symbol_cost_their_requests_once_in_some_minutes():
+    async def story(tws, gateway):
+        for _ in range(3):
+            with pytest.raises(SymbolNotFoundError):
+                await gateway.bars("NOSUCHSYM", "1d", on("2012-01-03"), on("2012-01-31"), CALLER)
+        once = tws.counts()["requests"]["details"]
+        await asyncio.sleep(UNKNOWN_FOR)
+        with pytest.raises(SymbolNotFoundError):
+            await gateway.bars("NOSUCHSYM", "1d", on("2012-01-03"), on("2012-01-31"), CALLER)
+        return once, tws.counts()["requests"]["details"]
+
+    once, twice = told(story)
+    assert twice == 2 * once
+
+
+def test_a_suggestion_that_does_not_come_holds_up_no_verdict():
+    async def story(tws, gateway):
+        tws.fault("details", hang=True, symbol="EUR")
+        began = asyncio.get_running_loop().time()
+        answer = await gateway.validate("USD.EUR", [], CALLER)
+        return answer.result, answer.confirmed, asyncio.get_running_loop().time() - began
+
+    result, confirmed, took = told(story)
+    assert (result.is_valid, result.suggested_symbol, confirmed) == (False, None, True)
+    assert took < SECOND_LOOK + HINTS_TIMEOUT + 1

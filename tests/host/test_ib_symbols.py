@@ -466,7 +466,7 @@ def test_the_host_says_so_on_the_wire_and_stores_nothing(hosted):
 
     *answers, other_is_valid, stored = hosted(story, everything())
     for each in answers:
-        assert (each.success, each.error_kind, each.error_code) == (False, "ambiguous", "ambiguous")
+        assert (each.success, each.error_kind, each.error_code) == (False, "permanent", "ambiguous")
         assert each.alternatives == [f"{symbol}:EUR,class={name}" for name in ("FDXM", "FDAX")]
     assert other_is_valid
     assert stored == ["AAPL"]

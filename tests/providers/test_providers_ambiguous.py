@@ -23,7 +23,7 @@ AMBIGUOUS = {
     "success": False,
     "is_valid": False,
     "error": MESSAGE,
-    "error_kind": "ambiguous",
+    "error_kind": "permanent",
     "error_code": "ambiguous",
     "alternatives": list(ALTERNATIVES),
 }

@@ -9,6 +9,7 @@ from .listing import CONTINUOUS
 from .listings import known_on, numbered_on
 from .spans import DAY, MONTH, WEEK, span_of
 
+A_DAY = timedelta(days=1)
 NOW = datetime(2013, 3, 1, 22, tzinfo=UTC)
 
 KINDS = {
@@ -98,7 +99,8 @@ class Market:
             days = _last_sessions(listing, end, span.length, rth)
             start = datetime.min.replace(tzinfo=UTC)
         else:
-            days, start = days_of(listing, span.start.date(), end.date() + timedelta(days=1)), span.start
+            # A session may begin in UTC on the day before it ends, or on the day after the one whose name it has.
+            days, start = days_of(listing, span.start.date() - A_DAY, end.date() + A_DAY), span.start
         if span.seconds >= DAY:
             yield from _long(span.seconds, [day for day in days if start <= _begin(listing, day, rth) < end])
         else:
@@ -115,7 +117,7 @@ def _last_sessions(listing, end, most, rth):
     midnight is seven hours, and "2 D" a day and seven hours (https://github.com/wrighter/ib-scripts/issues/5). Other
     durations are counted by the clock, seconds above all (https://github.com/wrighter/ib-scripts/pull/6).
     """
-    last = end.date() + timedelta(days=1)
+    last = end.date() + A_DAY
     days = days_of(listing, last - timedelta(days=3 * most + 15), last)
     return [day for day in days if _begin(listing, day, rth) < end][-most:]
 
