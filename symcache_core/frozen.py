@@ -72,10 +72,11 @@ FrozenJson = Annotated[Mapping[str, Any], AfterValidator(freeze)]
 
 def attributes_of(value: object) -> dict[str, Any]:
     """What an object says of itself by its public attributes; a plain value has none."""
-    declared = _declared(value)
-    if not declared and hasattr(value, "__dict__") and not isinstance(value, type):
-        declared = {name: told for name, told in vars(value).items() if not name.startswith("_")}
-    return declared
+    if (declared := _declared(value)) or isinstance(value, type):
+        return declared
+    slots = [name for kind in type(value).__mro__ for name in _names(getattr(kind, "__slots__", ()))]
+    told = {name: getattr(value, name) for name in slots if hasattr(value, name)} | getattr(value, "__dict__", {})
+    return {name: each for name, each in told.items() if not name.startswith("_")}
 
 
 def fields_of(value: object, names: Iterable[str]) -> dict[str, Any]:
@@ -83,6 +84,10 @@ def fields_of(value: object, names: Iterable[str]) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return {name: value[name] for name in names if name in value}
     return {name: getattr(value, name) for name in names if hasattr(value, name)}
+
+
+def _names(slots: str | Iterable[str]) -> Iterable[str]:
+    return (slots,) if isinstance(slots, str) else slots
 
 
 def _declared(value: object) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterable
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from .frozen import FrozenDict
 from .models import (
@@ -315,8 +315,13 @@ def _ends_at(answer: ProviderAnswer) -> float | None:
     contract = answer.result.contract_info
     if contract is None or contract.last_trade_date is None:
         return None
+    return after(contract.last_trade_date)
+
+
+def after(day: date) -> float | None:
+    """The end of a contract's last day, in seconds since the epoch, if it has one."""
     try:
-        return datetime.combine(contract.last_trade_date + timedelta(days=1), time(), UTC).timestamp()
+        return datetime.combine(day + timedelta(days=1), time(), UTC).timestamp()
     except OverflowError:  # there is no day after that one
         return None
 

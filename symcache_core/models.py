@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     ValidationError,
     computed_field,
@@ -22,6 +21,7 @@ from pydantic import (
 from .errors import InvalidAnswerError
 from .frozen import FrozenDict, FrozenJson, attributes_of, fields_of
 from .messages import explain
+from .moments import HeadTimestamps, IsoTime, parse_utc
 
 REPLAY = "replay"
 """The provider whose answers are recorded history, which must never pass for a market's."""
@@ -32,39 +32,6 @@ ANY_TIMEFRAME = "*"
 TTL, NEGATIVE_TTL, UNCONFIRMED_TTL = 30 * 86400.0, 3600.0, 300.0
 """The life of a valid verdict, of a negative, and of one that may be a disguised failure, in seconds, if nobody says
 another."""
-
-
-def _iso_or_none(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: item.isoformat() if isinstance(item, datetime) else item for name, item in value.items()}
-    return value
-
-
-def _all_iso(value: Mapping[str, str | None]) -> Mapping[str, str | None]:
-    for timeframe, stamp in value.items():
-        if stamp is not None:
-            try:
-                parse_utc(stamp)
-            except ValueError:
-                raise ValueError(f"head timestamp of {timeframe} is not an ISO 8601 time: {stamp!r}") from None
-    return FrozenDict(value)
-
-
-def parse_utc(stamp: str) -> datetime:
-    """Read an ISO 8601 time; one without an offset is UTC.
-
-    Raises:
-        ValueError: The text is not an ISO 8601 time.
-    """
-    moment = datetime.fromisoformat(stamp)
-    try:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError:  # before the year 1 or after 9999 in UTC: the nearest that there is
-        return datetime.min.replace(tzinfo=UTC) if moment.year == 1 else datetime.max.replace(tzinfo=UTC)
-
-
-HeadTimestamps = Annotated[Mapping[str, str | None], BeforeValidator(_iso_or_none), AfterValidator(_all_iso)]
-"""Timeframe to the ISO 8601 time of its first bar; ``None`` says that there is no data."""
 
 
 class _Value(BaseModel):
@@ -91,7 +58,7 @@ class ContractInfo(_Value):
     contract: FrozenJson = FrozenDict()
     trading_hours: FrozenJson | None = None
     last_trade_date: date | None = None
-    head_timestamp: str | None = None
+    head_timestamp: IsoTime | None = None
     head_timestamp_timeframes: FrozenJson | None = None
     head_timestamp_fetched_at: float | None = None
     details: FrozenJson = FrozenDict()
@@ -100,9 +67,9 @@ class ContractInfo(_Value):
     @classmethod
     def _keep_unknown_fields(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
-            if isinstance(data, cls) or not (told := attributes_of(data)):
+            if isinstance(data, cls) or not (told := attributes_of(data) | fields_of(data, cls.model_fields)):
                 return data
-            data = told | fields_of(data, cls.model_fields)
+            data = told
             if lacking := cls.model_fields.keys() - data.keys() - _NOT_ON_THE_WIRE:
                 raise ValueError(f"it has no {', '.join(sorted(lacking))}")
         known = {name: value for name, value in data.items() if name in cls.model_fields and value is not None}
@@ -146,6 +113,8 @@ class ValidationResult(_Value):
     def of(cls, verdict: object) -> Self:
         """Read a verdict of whatever class: an object with these six fields, or a mapping that has them.
 
+        Other classes' head timestamps of ``None`` mean that nobody has asked, as old systems write them.
+
         Raises:
             InvalidAnswerError: It lacks a field, or what is in one is not fit for it; the message names it.
         """
@@ -156,6 +125,8 @@ class ValidationResult(_Value):
             raise InvalidAnswerError(f"{given}; a ValidationResult or a ProviderAnswer is expected")
         if lacking := [name for name in cls.model_fields if name not in told]:
             raise InvalidAnswerError(f"{given} without {', '.join(lacking)}, which a verdict has, be it as None")
+        if isinstance(heads := told["head_timestamps"], Mapping):
+            told["head_timestamps"] = {name: stamp for name, stamp in heads.items() if stamp is not None} or None
         try:
             return cls.model_validate(told)
         except ValidationError as error:
@@ -246,6 +217,12 @@ class VerdictChange(_Value):
     former_contract: str | None = None
 
 
+def _usual_life(result: ValidationResult, *, confirmed: bool) -> float:
+    if result.is_valid:
+        return TTL
+    return NEGATIVE_TTL if confirmed else UNCONFIRMED_TTL
+
+
 class CachedSymbolInfo(_Value):
     """An entry: a verdict, when it was given and how long it lives, and the same for each timeframe.
 
@@ -279,12 +256,19 @@ class CachedSymbolInfo(_Value):
         """
         result = ValidationResult.of(validation_result)
         if ttl_seconds is None:
-            negative = NEGATIVE_TTL if more.get("confirmed", True) else UNCONFIRMED_TTL
-            ttl_seconds = TTL if result.is_valid else negative
+            ttl_seconds = _usual_life(result, confirmed=more.get("confirmed", True))
         super().__init__(validation_result=result, cached_at=cached_at, ttl_seconds=ttl_seconds, **more)
 
     # For whoever writes an entry in Python; what is stored says all of its fields, and is read without this.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # pydantic looks for it at its models
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Read an entry of a mapping; one that does not say its life lives as long as is usual for such a verdict."""
+        if not isinstance(obj, Mapping) or "ttl_seconds" in obj:
+            return super().model_validate(obj, **options)
+        made = super().model_validate({**obj, "ttl_seconds": 0.0}, **options)
+        return made.model_copy(update={"ttl_seconds": _usual_life(made.validation_result, confirmed=made.confirmed)})
 
     @property
     def shared_part(self) -> Part | None:

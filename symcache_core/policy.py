@@ -127,6 +127,13 @@ def unknown(info: CachedSymbolInfo, timeframes: Iterable[str]) -> tuple[str, ...
     return tuple(name for name in timeframes if info.part(name) is None)
 
 
+def unanswered(info: CachedSymbolInfo, timeframes: Iterable[str]) -> tuple[str, ...]:
+    """Those of the timeframes about which nobody has said anything, though they may have been asked for."""
+    if not info.validation_result.is_valid:
+        return ()
+    return tuple(name for name in timeframes if not _is_answered(info, name))
+
+
 def verdict_for(info: CachedSymbolInfo, timeframes: Iterable[str]) -> ValidationResult:
     """The verdict, with the head timestamp that serves all timeframes filled in for those without one of their own."""
     result, shared = info.validation_result, info.shared_part
@@ -181,6 +188,15 @@ def with_changes(result: ValidationResult, **changes: Any) -> ValidationResult:
     if stamps := changes.get("head_timestamps"):
         changes["head_timestamps"] = FrozenDict(stamps)
     return result.model_copy(update=changes)
+
+
+def _is_answered(info: CachedSymbolInfo, timeframe: str) -> bool:
+    part, shared = info.part(timeframe), info.shared_part
+    if part is None or part.head_timestamp is not None or part is shared:
+        return part is not None
+    # Only the verdict tells "no data" from "not answered", or what serves all timeframes.
+    is_told = timeframe in (info.validation_result.head_timestamps or {})
+    return is_told or (shared is not None and shared.head_timestamp is None)
 
 
 def _is_fresh(part: Part | None, now: float) -> bool:

@@ -128,16 +128,22 @@ def _status_routes(service: HostService) -> APIRouter:
         """Say what this is, and which version of the wire contract it speaks."""
         return service.about()
 
+    # A monitor may ask for no more than the status, which HTTP itself describes, and older ones end their paths so.
+    @router.head("/health", include_in_schema=False)
     @router.get("/health")
     async def health() -> Health:
         """Say whether the gateway can answer."""
         return service.health()
 
+    @router.head("/health/", include_in_schema=False)
     @router.get("/health/")
     async def detailed_health() -> DetailedHealth:
         """Say the same, and what lies behind it."""
         return await service.detailed_health()
 
+    @router.head("/health/detailed/", include_in_schema=False)
+    @router.get("/health/detailed/", include_in_schema=False)
+    @router.head("/health/detailed", include_in_schema=False)
     @router.get("/health/detailed")
     async def detailed_health_by_name() -> DetailedHealth:
         """Say the same as the route before, under the name that older monitors ask for."""

@@ -7,6 +7,11 @@ from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+WITHOUT_BODY = ("GET", "HEAD")
+"""Methods whose requests have no body that means anything, so that no route asks for it."""
+
+_NO_BODY: Message = {"type": "http.request", "body": b"", "more_body": False}
+
 
 class Departures:
     """Middleware that cancels the application's work on a request whose client has closed its connection.
@@ -40,7 +45,8 @@ class _Watched:
     """The messages of one request, read a little ahead of the application, so that its end is noticed.
 
     That comes after all of the body. Nothing of a body is read before the application wants it, which may refuse it,
-    and of the rest no more than one part is kept here.
+    and of the rest no more than one part is kept here. A body that means nothing is thrown away, since nobody would
+    ever want it.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,14 +54,18 @@ class _Watched:
         self._parts: asyncio.Queue[Message] = asyncio.Queue(maxsize=1)
         self._is_wanted = asyncio.Event()
         self._is_answered = False
-        if not any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"]):
+        self._is_meaningless = scope.get("method") in WITHOUT_BODY
+        if self._is_meaningless:
+            self._parts.put_nowait(_NO_BODY)
+        if self._is_meaningless or not _announces_body(scope):
             self._is_wanted.set()
 
     async def watch(self) -> None:
         """Return when the client has left before it had its answer."""
         await self._is_wanted.wait()
         while (message := await self._receive())["type"] != "http.disconnect":
-            await self._parts.put(message)
+            if not self._is_meaningless:
+                await self._parts.put(message)
         if self._is_answered:  # the server says the same when all is well
             await asyncio.Event().wait()
 
@@ -66,3 +76,8 @@ class _Watched:
     async def send(self, message: Message) -> None:
         self._is_answered |= message["type"] == "http.response.body" and not message.get("more_body", False)
         await self._send(message)
+
+
+def _announces_body(scope: Scope) -> bool:
+    headers = dict(scope["headers"])
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0").strip(b"0 ") != b""

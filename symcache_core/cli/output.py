@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import typer
@@ -26,6 +27,7 @@ Columns = Mapping[str, Callable[[Record], object]]
 
 _NOTHING = ("", "0")
 _UNBOUNDED = 10_000
+_AGES = 1e12  # seconds; a figure of more digits tells nobody anything
 
 
 class Output:
@@ -56,7 +58,7 @@ class Output:
         """
         if self.as_json:
             for record in records:
-                typer.echo(json.dumps(record))
+                typer.echo(_json(record))
         elif sys.stdout.isatty():
             rows = [_cells(columns, record) for record in records]
             if rows:
@@ -129,15 +131,47 @@ def plain(value: object) -> str:
 def span(seconds: float | None) -> str:
     """A length of time in its greatest fitting unit.
 
-    >>> span(93600), span(0.25), span(0.000012), span(None)
-    ('1d', '250ms', '12us', '')
+    >>> span(93600), span(0.25), span(0.000012), span(1e300), span(None)
+    ('1d', '250ms', '12us', '1e+295d', '')
     """
     if seconds is None:
         return ""
+    if not math.isfinite(seconds) or abs(seconds) >= _AGES:
+        return "for ever" if math.isinf(seconds) else "unknown" if math.isnan(seconds) else f"{seconds / 86400:.0e}d"
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1), ("ms", 1e-3)):
         if abs(seconds) >= size:
             return f"{seconds / size:.0f}{unit}"
     return f"{seconds * 1e6:.0f}us"
+
+
+def instant(stamp: float) -> str:
+    """A moment in UTC, of whatever figure.
+
+    >>> instant(0), instant(1e300), instant(-1e300), instant(float("nan"))
+    ('1970-01-01 00:00:00 UTC', 'after the year 9999', 'before the year 1', 'no moment')
+    """
+    if math.isnan(stamp):
+        return "no moment"
+    try:
+        return datetime.fromtimestamp(stamp, UTC).isoformat(" ", "seconds").replace("+00:00", " UTC")
+    except (OverflowError, ValueError, OSError):
+        return "after the year 9999" if stamp > 0 else "before the year 1"
+
+
+def _json(record: Record) -> str:
+    """A record as JSON, which knows no infinity: what has no figure there is null."""
+    try:
+        return json.dumps(record, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(record), allow_nan=False)
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _cells(columns: Columns, record: Record) -> list[str]:

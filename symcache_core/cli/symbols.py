@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..models import CachedSymbolInfo, Lookup, Outcome
-from ..policy import Policy, freshness
+from ..policy import Policy, freshness, unanswered
 from ..symbols import Instrument
 from .exits import Status
 from .options import Symbols, Timeframes
@@ -32,13 +32,18 @@ def _first_bar(known: tuple[str, str | None]) -> str:
     return f"{timeframe}:{stamp[:10] if stamp else 'none'}"
 
 
+def _bars_since(entry: Record) -> str:
+    known = [*map(_first_bar, (entry["head_timestamps"] or {}).items())]
+    return " ".join(known + [f"{timeframe}:not answered" for timeframe in entry.get("missing", ())])
+
+
 VERDICT: Columns = {
     "symbol": lambda entry: entry["symbol"],
     "verdict": lambda entry: "valid" if entry["is_valid"] else "invalid",
     "type": lambda entry: _contract(entry, "asset_type"),
     "exchange": lambda entry: _contract(entry, "exchange"),
     "currency": lambda entry: _contract(entry, "currency"),
-    "bars since": lambda entry: " ".join(map(_first_bar, (entry["head_timestamps"] or {}).items())),
+    "bars since": _bars_since,
     "provider": lambda entry: entry["provider"],
     "age": lambda entry: span(entry["age_seconds"]),
 }
@@ -66,11 +71,12 @@ def validate(session: Session, symbols: Symbols, timeframe: Timeframes = None) -
         lookup = ask(symbol, timeframe or ())
         if not lookup.result.is_valid:
             session.end_with(Status.NO)
-        _warn(session, symbol, lookup)
+        missing = unanswered(lookup.info, timeframe or ())
+        _warn(session, symbol, lookup, missing)
         return {
             **_record(lookup.info, session.settings.provider, lookup.age),
             "outcome": lookup.outcome.value,
-            "missing": list(lookup.missing),
+            "missing": list(missing),
         }
 
     with session.open_lookup() as ask:
@@ -124,16 +130,21 @@ def _record(info: CachedSymbolInfo, provider: str, age: float) -> dict[str, Any]
         **info.validation_result.model_dump(mode="json"),
         "provider": provider,
         "confirmed": info.confirmed,
+        "doubted": info.doubted,
         "cached_at": info.cached_at,
         "ttl_seconds": info.ttl_seconds,
         "age_seconds": round(age, 3),
     }
 
 
-def _warn(session: Session, symbol: str, lookup: Lookup) -> None:
+def _warn(session: Session, symbol: str, lookup: Lookup, missing: tuple[str, ...]) -> None:
     if not lookup.info.confirmed:
         session.output.warn(f"{symbol}: this is unconfirmed: a provider that is out of reach may say the same")
+    if lookup.info.doubted:
+        session.output.warn(
+            f"{symbol}: this is doubted: the provider has said otherwise since, and is asked again soon"
+        )
     if lookup.outcome is Outcome.STALE:
         session.output.warn(f"{symbol}: this answer is {span(lookup.age)} old, the provider fails: {lookup.error}")
-    elif lookup.missing:
-        session.output.warn(f"{symbol}: no answer for {', '.join(lookup.missing)}: {lookup.error or 'not told'}")
+    elif missing:
+        session.output.warn(f"{symbol}: no answer for {', '.join(missing)}: {lookup.error or 'not told'}")

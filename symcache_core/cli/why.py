@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from ..lookup.explain import Explanation
 from ..models import VerdictChange
 from .exits import Status
 from .options import Symbols, Timeframes
-from .output import span
+from .output import instant, span
 from .session import Session
 
 
@@ -46,7 +45,8 @@ def _lines(about: Explanation, now: float) -> Iterator[tuple[str, object]]:
     if about.suspect_since is not None:
         yield "contradicted at", _moment(about.suspect_since, now)
     for name, known in about.timeframes.items():
-        yield f"bars {name}", f"{known.head_timestamp or 'none'}, fresh until {_moment(known.fresh_until, now)}"
+        first = (known.head_timestamp or "none") if known.answered else "not answered"
+        yield f"bars {name}", f"{first}, fresh until {_moment(known.fresh_until, now)}"
     if about.changes:
         yield "changed", "; ".join(_change(change, now) for change in reversed(about.changes))
 
@@ -59,6 +59,7 @@ def _change(change: VerdictChange, now: float) -> str:
 
 def _verdict(about: Explanation) -> str:
     doubt = "" if about.confirmed else ", unconfirmed"
+    doubt += ", doubted: the provider has said otherwise since" if about.doubted else ""
     again = f", {about.repeats + 1} times in a row" if about.repeats else ""
     reason = f": {about.error_message}" if about.error_message else ""
     return f"{_valid(about.is_valid)}{doubt}{again}{reason}"
@@ -82,6 +83,5 @@ def _code(code: str | None) -> str:
 def _moment(stamp: float | None, now: float) -> str:
     if stamp is None:
         return ""
-    when = datetime.fromtimestamp(stamp, UTC).isoformat(" ", "seconds").removesuffix("+00:00")
     distance = f"{span(now - stamp)} ago" if stamp <= now else f"in {span(stamp - now)}"
-    return f"{when} UTC, {distance}"
+    return f"{instant(stamp)}, {distance}"

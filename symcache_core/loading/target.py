@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from ..models import ContractInfo, ValidationResult, parse_utc
+from ..models import ContractInfo, ValidationResult
+from ..moments import parse_utc
 from .bars.moments import limits
 from .bars.rows import Rows
 from .bars.state import SeriesState

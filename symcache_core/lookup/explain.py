@@ -24,13 +24,17 @@ BECAUSE: Mapping[Rule, str] = {
 
 
 class TimeframeState(BaseModel):
-    """What is known of one timeframe; times in seconds since the epoch."""
+    """What is known of one timeframe; times in seconds since the epoch.
+
+    Without a head timestamp there is no data, or it was asked for and not ``answered``.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     head_timestamp: str | None
     asked_at: float
     fresh_until: float
+    answered: bool = True
 
 
 class Explanation(BaseModel):
@@ -49,6 +53,8 @@ class Explanation(BaseModel):
         fresh_until: When the verdict's life is over.
         asks_again_at: From when a lookup asks the provider anew, in the background or not.
         serves_until: When the verdict cannot even bridge an outage any more.
+        suspect_since: Since when the provider has contradicted a valid verdict, with a confirmed negative.
+        doubted: Whether it has contradicted it at all.
         missing: Timeframes that were asked about and are not known.
         error: How the provider failed the last time, if it did.
         storage_error: Why the storage is out of reach, if it is.
@@ -72,6 +78,7 @@ class Explanation(BaseModel):
     asks_again_at: float | None = None
     serves_until: float | None = None
     suspect_since: float | None = None
+    doubted: bool = False
     repeats: int = 0
     timeframes: Mapping[str, TimeframeState] = {}
     missing: tuple[str, ...] = ()
@@ -123,17 +130,21 @@ def explain(
         fresh_until=fresh_until,
         asks_again_at=now if rule.asks else max(rules.refresh_at(info, policy), throttled_until or 0.0),
         serves_until=fresh_until + (policy.stale_if_error if info.confirmed else 0.0),
-        timeframes={name: _state(part) for name, part in info.parts.items()},
+        timeframes={name: _state(info, name, part) for name, part in info.parts.items()},
         missing=rules.missing(info, wanted, now),
     )
 
 
-_AS_STORED = ("confirmed", "provenance", "cached_at", "suspect_since", "repeats", "changes")
+_AS_STORED = ("confirmed", "provenance", "cached_at", "suspect_since", "doubted", "repeats", "changes")
 
 
-def _state(part: Part) -> TimeframeState:
-    fresh_until = part.asked_at + part.ttl_seconds
-    return TimeframeState(head_timestamp=part.head_timestamp, asked_at=part.asked_at, fresh_until=fresh_until)
+def _state(info: CachedSymbolInfo, name: str, part: Part) -> TimeframeState:
+    return TimeframeState(
+        head_timestamp=part.head_timestamp,
+        asked_at=part.asked_at,
+        fresh_until=part.asked_at + part.ttl_seconds,
+        answered=not rules.unanswered(info, (name,)),
+    )
 
 
 def _told(error: Exception | None) -> str | None:

@@ -2,7 +2,7 @@
 
 An older host sends neither ``error_kind`` nor ``provenance``. Its negative may be a disguised failure, its null head
 timestamp may never have been asked for, its gateway is Interactive Brokers, and it rounds down how far back bars are
-asked for.
+asked for. What it says beside its verdict may be in a form of its own, and is left out then.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Json, ValidationError
+from pydantic_core import from_json
 
 from ..errors import (
     AMBIGUOUS,
@@ -27,6 +28,7 @@ from ..errors import (
 )
 from ..frozen import FrozenDict, FrozenJson
 from ..models import Basis, ContractInfo, Provenance, ProviderAnswer, ValidationResult
+from ..moments import parse_utc
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +82,9 @@ class _Answer(BaseModel):
     @property
     def gateway(self) -> str:
         return self.provenance.gateway if self.provenance else OLDER_HOST_GATEWAY
+
+
+_NEEDED = ("success", "is_valid")
 
 
 class _Verdict(_Answer):
@@ -140,7 +145,14 @@ def read_answer(content: bytes, *, symbol: str, provider: str, url: str) -> Prov
     Raises:
         ProviderError: It is no verdict, cannot be understood, or is of another gateway.
     """
-    return _understood(_read(_Verdict, content, url), symbol, provider, url)
+    try:
+        verdict = _Verdict.model_validate_json(content)
+    except ValidationError as error:
+        try:
+            verdict = _without_what_is_odd(from_json(content), error)
+        except ValueError:  # nor is that a verdict, or it is no JSON
+            raise _misunderstood(url, error) from None
+    return _understood(verdict, symbol, provider, url)
 
 
 def read_answers(
@@ -160,13 +172,48 @@ def read_answers(
 
     def read(symbol: str) -> ProviderAnswer | ProviderError:
         try:
-            return _understood(_Verdict.model_validate(batch.results.get(symbol)), symbol, provider, url)
+            return _understood(_one_of_many(batch.results.get(symbol)), symbol, provider, url)
         except ValidationError as error:
             return _misunderstood(f"{url}, asked about {symbol},", error)
         except ProviderError as error:
             return error
 
     return {symbol: read(symbol) for symbol in symbols}
+
+
+def _one_of_many(told: Any) -> _Verdict:
+    try:
+        return _Verdict.model_validate(told)
+    except ValidationError as error:
+        return _without_what_is_odd(told, error)
+
+
+def _without_what_is_odd(told: Any, error: ValidationError) -> _Verdict:
+    """An older host's verdict without the optional fields that cannot be read.
+
+    Args:
+        told: What it sent.
+        error: Why that is no verdict.
+
+    Raises:
+        ValidationError: It has no verdict, or it is a host of ours, which has no fields of its own form.
+    """
+    if not isinstance(told, dict) or any(told.get(name) is not None for name in ("provenance", "error_kind")):
+        raise error
+    kept = {name: dict(value) if isinstance(value, dict) else value for name, value in told.items()}
+    for problem in error.errors(include_input=False, include_url=False, include_context=False):
+        name, *inside = problem["loc"] or (None,)
+        if name in _NEEDED or name not in told:
+            raise error
+        part = kept.get(name)
+        if isinstance(part, dict) and inside and inside[0] in told[name]:
+            part.pop(inside[0], None)
+        else:
+            kept.pop(name, None)
+    try:
+        return _Verdict.model_validate(kept)
+    except ValidationError as more:
+        return _without_what_is_odd(kept, more)
 
 
 def _understood(verdict: _Verdict, symbol: str, provider: str, url: str) -> ProviderAnswer:
@@ -176,6 +223,8 @@ def _understood(verdict: _Verdict, symbol: str, provider: str, url: str) -> Prov
     heads = verdict.head_timestamps or {}
     if verdict.provenance is None:
         heads = {timeframe: stamp for timeframe, stamp in heads.items() if stamp is not None}
+    if verdict.is_older:
+        heads = {timeframe: stamp for timeframe, stamp in heads.items() if _is_moment(stamp)}
     try:
         result = ValidationResult(
             is_valid=verdict.is_valid,
@@ -266,6 +315,14 @@ def before_rounding(start: datetime, end: datetime) -> datetime:
 def as_utc(moment: datetime) -> datetime:
     """The same moment in UTC; a naive one is in UTC already."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _is_moment(stamp: str | None) -> bool:
+    try:
+        parse_utc(stamp or "")
+    except ValueError:
+        return False
+    return True
 
 
 def _read(model: type[_A], content: bytes, url: str) -> _A:

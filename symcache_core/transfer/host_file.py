@@ -11,19 +11,20 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ..entries.items import Found, Item, Unreadable
-from ..entries.unversioned import found, instrument_of
+from ..entries.unversioned import END_OF_TIME, found
+from ..entries.unversioned_contracts import instrument_of, within_its_life
 from ..errors import CorruptEntryError
 from ..merging import merge
 from ..models import (
     ANY_TIMEFRAME,
     CachedSymbolInfo,
     ContractInfo,
-    HeadTimestamps,
     Part,
     Provenance,
     ProviderAnswer,
     ValidationResult,
 )
+from ..moments import HeadTimestamps
 from ..policy import Policy
 from ..symbols import Instrument
 
@@ -82,7 +83,7 @@ def _described(symbol: str, value: Any, provider: str, policy: Policy) -> Item:
         name: Part(head_timestamp=stamp, asked_at=asked_at, ttl_seconds=info.ttl_seconds)
         for name, stamp in heads.items()
     }
-    return Item.made(key, CachedSymbolInfo(**{**dict(info), "parts": parts}))
+    return Item.made(key, within_its_life(CachedSymbolInfo(**{**dict(info), "parts": parts})))
 
 
 def _failed(symbol: str, since: Any, provider: str, policy: Policy) -> Item:
@@ -96,6 +97,6 @@ def _moment(value: Any, field: str) -> float:
     if value is None:
         raise CorruptEntryError(f"no {field!r} says when the answer was given")
     moment = _MOMENT.validate_python(value)
-    if not math.isfinite(moment):
+    if not math.isfinite(moment) or moment >= END_OF_TIME:
         raise CorruptEntryError(f"{field!r} is no moment")
     return moment

@@ -21,7 +21,7 @@ from typing import Any
 
 from ..entries import unversioned
 from ..entries.items import Found, Unreadable
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, InvalidSymbolError
 from ..files import replacing
 from ..models import REPLAY, CachedSymbolInfo, ContractInfo
 from ..policy import answers, verdict_for
@@ -52,7 +52,7 @@ class WayBack:
 
     Args:
         table: What the file has.
-        exported: How many entries are in it; a pair of currencies is there under each of its spellings.
+        exported: How many entries are in it; a pair or a class share is there under each of its spellings.
         left_out: How many are not, and why.
         unreadable: Those that could not be understood.
     """
@@ -101,6 +101,7 @@ def unversioned_form(found: Iterable[Found], now: float) -> WayBack:
         now: Seconds since the epoch.
     """
     result = WayBack()
+    written: dict[str, dict[str, Any]] = {}
     for each in found:
         if isinstance(each, Unreadable):
             result.unreadable.append(each)
@@ -110,9 +111,10 @@ def unversioned_form(found: Iterable[Found], now: float) -> WayBack:
             result.left_out[why] += 1
             continue
         entry = _entry(each.info)
-        result.table |= dict.fromkeys(_spellings(instrument), entry)
+        written[str(instrument)] = dict.fromkeys(_spellings(instrument, each.info), entry)
         result.exported += 1
-    result.table = dict(sorted(result.table.items()))
+    for _, spelled in sorted(written.items()):
+        result.table |= spelled
     return result
 
 
@@ -124,11 +126,26 @@ def _why_not(instrument: Instrument, info: CachedSymbolInfo, now: float) -> Left
     return None if answers(info, (), now) else LeftOut.EXPIRED
 
 
-def _spellings(instrument: Instrument) -> Iterator[str]:
-    """Under what a program may look for it that does not know that they are the same."""
+def _spellings(instrument: Instrument, info: CachedSymbolInfo) -> Iterator[str]:
+    """Under what a program may look for it that does not know that they are the same.
+
+    First as the verdict has it and as the provider writes it, where these are ways to write this very symbol.
+    """
+    told = (info.validation_result.symbol, info.provenance.spelling or "")
+    yield from (each for each in told if _is_way_to_write(each, instrument))
     yield str(instrument)
     if instrument.asset_type == "CASH":
         yield from (f"{instrument.symbol}{sign}{instrument.currency}" for sign in "./")
+    elif instrument.symbol.count(" ") == 1:
+        others = (instrument.symbol.replace(" ", sign) for sign in ".-/")
+        yield from (each for each in others if _is_way_to_write(each, instrument))
+
+
+def _is_way_to_write(symbol: str, instrument: Instrument) -> bool:
+    try:
+        return Instrument.parse(symbol) == instrument
+    except InvalidSymbolError:
+        return False
 
 
 def _entry(info: CachedSymbolInfo) -> dict[str, Any]:

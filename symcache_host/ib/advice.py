@@ -140,11 +140,16 @@ class ConnectError(ConnectionError):
 def one_line(text: str) -> str:
     r"""A text from the network, without what could steer a terminal or begin another line, and not too long.
 
-    >>> one_line("lost\nINFO all is well")
-    'lost\\nINFO all is well'
+    >>> one_line("für\nINFO all is well")
+    'für\\nINFO all is well'
     """
-    shown = ascii(text.strip())[1:-1]
+    shown = "".join(char if _is_shown(char) else ascii(char)[1:-1] for char in text.strip())
     return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."
+
+
+def _is_shown(char: str) -> bool:
+    # A backslash begins what is not; and what could not be read has its number, as what is no character has.
+    return char.isprintable() and char not in "\\\ufffd"
 
 
 def problem_of(place: str, error: BaseException, answering: Iterable[int] = ()) -> Problem:

@@ -34,6 +34,7 @@ class Meaning(StrEnum):
     DATA_LOST = "it is open again, but what was asked for is lost"
     FARM_DOWN = "a data farm is out of reach"
     FARM_UP = "a data farm is well"
+    FARM_ASLEEP = "a data farm is not at work, and will be as soon as it is asked"
     NOTICE = "nothing that matters here"
     CANCELLED = "given up by this side"
     UNREACHABLE = "the servers that have the answer are out of reach for now"
@@ -143,14 +144,13 @@ TABLE = (
     Row(2104, (), Meaning.FARM_UP, source=_CODES),
     Row(2106, (), Meaning.FARM_UP, source=_CODES),
     Row(2158, (), Meaning.FARM_UP, source=_CODES),
-    # A farm that sleeps until it is asked: whether it could be reached, nobody knows.
-    Row(2107, (), Meaning.NOTICE, source=_CODES),
-    Row(2108, (), Meaning.NOTICE, source=_CODES),
+    Row(2107, (), Meaning.FARM_ASLEEP, source=_CODES),
+    Row(2108, (), Meaning.FARM_ASLEEP, source=_CODES),
     Row(165, (), Meaning.NOTICE, source=_CODES),
     Row(10167, (), Meaning.NOTICE, source="https://github.com/wboayue/rust-ibapi/pull/677"),
 )
 
-IN_ENGLISH = "; TWS can say that in English: Global Configuration, API, Settings, Show API error messages in English"
+IN_ENGLISH = "TWS can say that in English: Global Configuration, API, Settings, Show API error messages in English"
 """What makes a text readable that is not; see https://interactivebrokers.github.io/tws-api/error_handling.html"""
 
 _ABOUT = re.compile(r"\S+@\S+")
@@ -192,7 +192,9 @@ def readable(text: str) -> str:
     >>> readable(r"Anfrage f\u00fcr 700")
     'Anfrage für 700'
     """
-    return _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
+    units = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
+    # The numbers are those of UTF-16, in which some characters have two; half of one is no text.
+    return units.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def classify(code: int, text: str) -> Row:
@@ -213,7 +215,7 @@ def error_of(code: int, text: str) -> ProviderError:
     """The error of a request that ended with a code."""
     row = classify(code, text)
     said = " ".join(text.split()) or row.meaning
-    hint = IN_ENGLISH if row.meaning is Meaning.UNKNOWN and not said.isascii() else ""
+    hint = f"; {IN_ENGLISH}" if row.meaning is Meaning.UNKNOWN and not said.isascii() else ""
     return ERRORS[row.meaning](
         f"Interactive Brokers: {said} (code {code}){hint}", code=str(code), retry_after=row.retry_after
     )

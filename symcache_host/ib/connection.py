@@ -48,7 +48,7 @@ class Refused(NamedTuple):
 
     at: datetime
     symbol: str
-    contract: int
+    contract: tuple[int | str, ...]
     code: int
     text: str
 
@@ -116,7 +116,7 @@ class IbConnection:
     @property
     def problem(self) -> Problem | None:
         """Why requests do not reach the broker, or not all that they are about; None when all is well."""
-        state = self._connectivity
+        state = self.connectivity
         if state.problem is not None or state.connected:
             return state.problem
         if self._attempt is None:
@@ -252,9 +252,9 @@ class IbConnection:
         except IbError as error:
             if classify(error.code, error.text).meaning is Meaning.PERMISSION:
                 symbol = one_line(contract.symbol or contract.localSymbol)
-                self.last_refusal = Refused(self._now(), symbol, contract.conId, error.code, one_line(error.text))
+                self.last_refusal = Refused(self._now(), symbol, _key(contract), error.code, one_line(error.text))
             raise
-        if self.last_refusal is not None and contract.conId == self.last_refusal.contract:
+        if self.last_refusal is not None and _key(contract) == self.last_refusal.contract:
             self.last_refusal = None
         return answer
 
@@ -375,3 +375,11 @@ class IbConnection:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)
+
+
+def _key(contract: Contract) -> tuple[int | str, ...]:
+    """What tells a contract from others: its number, or, before that is known, what was asked for."""
+    if contract.conId:
+        return (contract.conId,)
+    named = contract.secType, contract.symbol, contract.localSymbol, contract.exchange, contract.currency
+    return (*named, contract.lastTradeDateOrContractMonth, contract.multiplier, contract.tradingClass)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Self
@@ -11,11 +10,13 @@ from typing import Any, NamedTuple, Self
 from ..gateway import Problem
 from .advice import problem_of_code, problem_of_farms
 from .codes import Meaning, classify
+from .farms import connected_farms, farm_of, is_about
 
 SETTLING = timedelta(minutes=1)
 """For how long negative answers prove nothing after a reset: servers come back one by one, and not all say so."""
 
-_FARM = re.compile(r"(?::|on demand\.)\s*(?P<farm>\S+)$")
+OUTAGE = timedelta(hours=6)
+"""After which a farm counts as up though nobody said so: longer than any restart of the servers (see `resets`)."""
 
 
 class Notice(NamedTuple):
@@ -23,6 +24,17 @@ class Notice(NamedTuple):
 
     code: int
     text: str
+
+
+class Outage(NamedTuple):
+    """That a farm is out of order: the code that said so, and when (UTC)."""
+
+    code: int
+    at: datetime
+
+
+Disturbances = tuple[datetime | None, datetime | None]
+"""When there was the last of each kind: a reset, and a farm that went down or came up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +45,9 @@ class Connectivity:
         client_id: Under which id the socket is connected; None without a socket.
         since: Since when ``connected`` is what it is (UTC); None when it never was otherwise.
         lost: The notice that says that the socket's other end has lost its way to the broker, as long as that holds.
-        farms_down: The code that put each farm out of order, by the farm's name.
+        outages: The farms that are out of order, by name.
         last_reset: When the way to the broker was last open again after it had been lost (UTC).
+        farms_changed: When a farm last went down or came up (UTC).
         settling: Whether that was so recently that a negative answer proves nothing yet.
         failure: Why there is no socket, as far as an attempt to have one has told; None with one.
         problem_since: Since when there is a problem without a break (UTC), whichever it was meanwhile.
@@ -44,8 +57,9 @@ class Connectivity:
     client_id: int | None = None
     since: datetime | None = None
     lost: Notice | None = None
-    farms_down: Mapping[str, int] = field(default_factory=dict)
+    outages: Mapping[str, Outage] = field(default_factory=dict)
     last_reset: datetime | None = None
+    farms_changed: datetime | None = None
     settling: bool = False
     failure: Problem | None = None
     problem_since: datetime | None = None
@@ -57,9 +71,19 @@ class Connectivity:
         return self.client_id is not None and self.lost is None
 
     @property
+    def farms_down(self) -> dict[str, int]:
+        """The code that put each farm out of order, by the farm's name."""
+        return {farm: outage.code for farm, outage in self.outages.items()}
+
+    @property
     def conclusive(self) -> bool:
         """Whether a negative answer proves something: requests reach the broker, and every farm there is at work."""
-        return self.connected and not self.farms_down and not self.settling
+        return self.connected and not self.outages and not self.settling
+
+    @property
+    def disturbances(self) -> Disturbances:
+        """What is another after anything that may have kept an answer from proving something, even if it is over."""
+        return self.last_reset, self.farms_changed
 
     @property
     def problem(self) -> Problem | None:
@@ -68,13 +92,18 @@ class Connectivity:
             return problem_of_code(*self.lost)
         if self.client_id is None:
             return self.failure
-        return problem_of_farms(self.farms_down) if self.farms_down else None
+        return problem_of_farms(self.farms_down) if self.outages else None
 
     def at(self, now: datetime) -> Self:
         """As it is at a moment, if nothing has been said since."""
-        # A clock that is set back does not make it last longer.
-        settling = self.last_reset is not None and abs(now - self.last_reset) < SETTLING
-        return self if settling == self.settling else replace(self, settling=settling)
+        # A clock that is set back makes nothing last longer.
+        over = {farm: outage.at + OUTAGE for farm, outage in self.outages.items() if abs(now - outage.at) >= OUTAGE}
+        state = replace(self, **_came_up(self.outages, over, max(over.values(), default=now)))
+        settling = any(moment is not None and abs(now - moment) < SETTLING for moment in state.disturbances)
+        problem_since = None if state.problem is None else state.problem_since
+        if (settling, problem_since) == (state.settling, state.problem_since):
+            return state
+        return replace(state, settling=settling, problem_since=problem_since)
 
     def opened(self, client_id: int, now: datetime, taken_ids: tuple[int, ...] = ()) -> Self:
         """With a socket; what was said during its handshake holds."""
@@ -87,7 +116,7 @@ class Connectivity:
     def closed(self, now: datetime, failure: Problem | None = None) -> Self:
         """Without a socket, and so without anything that was said on it; what failed before holds unless this did."""
         failure = failure or self.failure
-        return self._changed(now, client_id=None, lost=None, farms_down={}, failure=failure, taken_ids=())
+        return self._changed(now, client_id=None, lost=None, outages={}, failure=failure, taken_ids=())
 
     def failed(self, failure: Problem, now: datetime) -> Self:
         """After an attempt that came to nothing; what was said in it holds until the next one begins."""
@@ -97,7 +126,7 @@ class Connectivity:
 
     def after(self, notice: Notice, now: datetime) -> Self:
         """After a notice, whichever it is."""
-        others = {farm: code for farm, code in self.farms_down.items() if farm != _farm(notice)}
+        outages = self.at(now).outages
         match classify(*notice).meaning:
             case Meaning.LINK_LOST:
                 return self._changed(now, lost=notice)
@@ -105,14 +134,16 @@ class Connectivity:
                 # 2110 after 1100 must not make the link one that any farm can restore, see below.
                 return self._changed(now, lost=self.lost or notice)
             case Meaning.RESTORED | Meaning.DATA_LOST:
-                # Some of these notices speak of farms. Only one that speaks of all says that none is down any more.
-                farms_down = {} if "all data farms" in notice.text.lower() else self.farms_down
-                return self._changed(now, lost=None, farms_down=farms_down, last_reset=now)
+                up = _came_up(outages, connected_farms(notice.text, outages), now)
+                return self._changed(now, lost=None, last_reset=now, **up)
             case Meaning.FARM_DOWN:
-                return self._changed(now, farms_down={**others, _farm(notice): notice.code})
-            case Meaning.FARM_UP:
-                # Nothing else is said when a broken link is mended; of a lost one 1101 or 1102 is.
-                return self._changed(now, lost=self._still_lost(), farms_down=others)
+                outages = {**outages, farm_of(notice.text): Outage(notice.code, now)}
+                return self._changed(now, outages=outages, farms_changed=now)
+            case Meaning.FARM_UP | Meaning.FARM_ASLEEP as meaning:
+                # Nothing else is said when a broken link is mended; of a lost one 1101 or 1102 is. A farm that sleeps
+                # wakes when it is asked, which proves nothing about the link.
+                lost = self._still_lost() if meaning is Meaning.FARM_UP else self.lost
+                return self._changed(now, lost=lost, **_came_up(outages, is_about(notice.text, outages), now))
             case _:
                 return self
 
@@ -123,15 +154,19 @@ class Connectivity:
         return self.lost
 
     def _changed(self, now: datetime, **changes: Any) -> Self:
-        successor = replace(self, **changes)
+        before = self.at(now)
+        successor = replace(before, **changes)
         if successor.connected != self.connected:
-            # The first connection of all is no reset: there was nothing before it that it could contradict.
-            came_back = successor.connected and self.since is not None
+            # A first connection that just works is no reset: whatever is there has been there for a while. One after
+            # an attempt that failed is: TWS has come up only now.
+            was_away = self.since is not None or self.failure is not None or self.lost is not None
+            came_back = successor.connected and was_away
             successor = replace(successor, since=now, last_reset=now if came_back else successor.last_reset)
-        problem_since = None if successor.problem is None else self.problem_since or now
+        problem_since = None if successor.problem is None else before.problem_since or now
         return replace(successor, problem_since=problem_since).at(now)
 
 
-def _farm(notice: Notice) -> str:
-    named = _FARM.search(notice.text.strip())
-    return named["farm"] if named else notice.text.strip()
+def _came_up(outages: Mapping[str, Outage], farms: Collection[str], now: datetime) -> dict[str, Any]:
+    """What changes when some farms are at work, as far as they were not."""
+    left = {farm: outage for farm, outage in outages.items() if farm not in farms}
+    return {} if len(left) == len(outages) else {"outages": left, "farms_changed": now}

@@ -32,6 +32,7 @@ from .advice import warning_of_others
 from .ambiguity import ambiguous, spelling
 from .bars import bar_of
 from .connection import IbConnection
+from .connectivity import Disturbances
 from .contracts import (
     Listing,
     basis,
@@ -290,16 +291,16 @@ class IbGateway:
             AmbiguousSymbolError: It is known as several, and nothing says which is meant.
             ProviderUnavailableError: It is said to be unknown, which proves nothing now.
         """
-        # Checked after each look, and against the reset before both: a connection that was lost and is whole again in
-        # between has asked two servers, each of which may have been without its data.
-        last_reset = self._connection.connectivity.last_reset
+        # Checked after each look, and against what was before both: a connection that was lost and is whole again in
+        # between has asked two servers, each of which may have been without its data, and so has one whose farm was.
+        before = self._connection.connectivity.disturbances
         listing = await self._look(instrument, caller)
         if listing is None:
-            self._check_conclusive(NO_CONTRACT, f"{instrument} is unknown", last_reset)
+            self._check_conclusive(NO_CONTRACT, f"{instrument} is unknown", before)
             await self._sleep(SECOND_LOOK)
             listing = await self._look(instrument, caller)
         if listing is None:
-            self._check_conclusive(NO_CONTRACT, f"{instrument} is unknown", last_reset)
+            self._check_conclusive(NO_CONTRACT, f"{instrument} is unknown", before)
             self._listings.discard(instrument)
             return None
         self._listings.put(instrument, listing)
@@ -336,11 +337,11 @@ class IbGateway:
                             return str(hint) if is_told_apart else spelling(listing.contract)
         return None
 
-    def _check_conclusive(self, code: str, said: str, last_reset: datetime | None) -> None:
+    def _check_conclusive(self, code: str, said: str, before: Disturbances) -> None:
         now, connectivity = self.as_of(), self._connection.connectivity
         if (ends := reset_ends(now)) is not None:
             raise _inconclusive(code, said, "while its servers restart", (ends - now).total_seconds())
-        if not connectivity.conclusive or connectivity.last_reset != last_reset:
+        if not connectivity.conclusive or connectivity.disturbances != before:
             raise _inconclusive(code, said, "without a whole connection", None)
 
     async def _head(self, listing: Listing, caller: Caller) -> str | None:
@@ -372,14 +373,14 @@ class IbGateway:
         Raises:
             ProviderUnavailableError: One brings nothing, which proves nothing now.
         """
-        last_reset = self._connection.connectivity.last_reset
+        before = self._connection.connectivity.disturbances
         given = [await ask() for ask in asking]
         if not all(given):
-            self._check_conclusive(NO_DATA, nothing, last_reset)
+            self._check_conclusive(NO_DATA, nothing, before)
             await self._sleep(SECOND_LOOK_AT_DATA)
             given = [found or await ask() for found, ask in zip(given, asking, strict=True)]
             if not all(given):
-                self._check_conclusive(NO_DATA, nothing, last_reset)
+                self._check_conclusive(NO_DATA, nothing, before)
         return given
 
     def _with_provenance(self, answer: ProviderAnswer, code: str | None) -> ProviderAnswer:

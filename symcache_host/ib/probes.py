@@ -12,7 +12,7 @@ from symcache_core.errors import ProviderPacingError, SymcacheError
 
 from ..gateway import Bars, Caller, Finding, Problem
 from .advice import SUBSCRIPTION, one_line, row_of, warning_of_others
-from .codes import Meaning, classify
+from .codes import IN_ENGLISH, Meaning, classify
 from .connection import IbConnection
 from .connectivity import Connectivity
 from .resets import reset_ends
@@ -147,10 +147,13 @@ async def _bars(gateway: Gateway, symbol: str) -> Finding:
 
 
 def _failed(what: str, error: SymcacheError, about: str = "") -> Finding:
-    said = one_line(str(error).removeprefix("Interactive Brokers: "))
+    told = str(error).removeprefix("Interactive Brokers: ")
+    said = one_line(told.removesuffix(f"; {IN_ENGLISH}"))
     if isinstance(error, ProviderPacingError):
         return Finding(what, "warn", said, "look again later: too much was asked just before")
     row = row_of(_code(error), said)
+    if row is None and told.endswith(IN_ENGLISH):
+        return Finding(what, "fail", f"{said}{about}", IN_ENGLISH)
     if row is None:
         return Finding(what, "fail", f"{said}{about}", "look again; if it stays so, restart TWS or IB Gateway")
     return Finding(what, "fail", f"{row.name}: {said}{about}", row.advice)

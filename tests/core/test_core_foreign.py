@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from symcache_core import CachedSymbolInfo, ContractInfo, Outcome, ProviderAnswer, SymcacheSettings, ValidationResult
 from symcache_core import open_symbol_cache as open_cache
 from symcache_core.entries import codec
-from symcache_core.errors import InvalidAnswerError, ProviderError
+from symcache_core.errors import CorruptEntryError, InvalidAnswerError, ProviderError
 from symcache_core.models import NEGATIVE_TTL, TTL, UNCONFIRMED_TTL
 
 HEAD = "1980-12-12T14:30:00+00:00"
@@ -86,6 +86,26 @@ class Slotted:
             setattr(self, name, value)
 
 
+def slotted(**values):
+    """An object whose class has one slot, in text, and its base the others."""
+    first, *others = values
+    base = type("Base", (), {"__slots__": tuple(others)})
+    made = type("Contract", (base,), {"__slots__": first})()
+    for name, value in values.items():
+        setattr(made, name, value)
+    return made
+
+
+class SlottedContract:
+    """The broker's, without a dict."""
+
+    __slots__ = ("_client", "comboLegs", "conId", "secType", "unset")
+
+    def __init__(self):
+        self.conId, self.secType, self.comboLegs = 265598, "STK", []
+        self._client = object()
+
+
 class Computed:
     """Fields that are properties."""
 
@@ -109,8 +129,8 @@ VERDICTS = {
     "an object with properties": Computed,
     "a mapping": lambda **values: values,
 }
-CONTRACTS = {kind: make for kind, make in VERDICTS.items() if kind not in ("a pydantic model", "an object with slots")}
-CONTRACTS.pop("an object with properties")
+CONTRACTS = {kind: make for kind, make in VERDICTS.items() if kind != "a pydantic model"}
+CONTRACTS["an object with slots"] = slotted
 each_kind = pytest.mark.parametrize("make", VERDICTS.values(), ids=VERDICTS.keys())
 each_contract = pytest.mark.parametrize("make", CONTRACTS.values(), ids=CONTRACTS.keys())
 
@@ -150,7 +170,9 @@ def test_an_answer_may_have_such_a_verdict_in_it(cache, make):
 
 @each_contract
 @pytest.mark.parametrize(
-    "contract", [BrokersContract(), PlainContract(), ELEVEN["contract"]], ids=lambda c: type(c).__name__
+    "contract",
+    [BrokersContract(), PlainContract(), SlottedContract(), ELEVEN["contract"]],
+    ids=lambda c: type(c).__name__,
 )
 def test_its_contract_may_be_of_any_class_with_the_eleven_fields(cache, make, contract):
     foreign = make(**ELEVEN | {"contract": contract})
@@ -160,7 +182,7 @@ def test_its_contract_may_be_of_any_class_with_the_eleven_fields(cache, make, co
     assert ValidationResult(is_valid=True, symbol="AAPL", contract_info=foreign).contract_info == KNOWN
 
 
-@each_contract
+@pytest.mark.parametrize("make", [make for kind, make in CONTRACTS.items() if kind != "an object with properties"])
 def test_what_its_contract_says_more_is_kept_in_the_details(make):
     more = {"stock_type": "COMMON", "last_trade_date": date(2026, 12, 18), "legs": [BrokersContract(1)]}
     info = ContractInfo.model_validate(make(**ELEVEN | more))
@@ -168,11 +190,33 @@ def test_what_its_contract_says_more_is_kept_in_the_details(make):
     assert info.details == {"stock_type": "COMMON", "legs": ({"conId": 1, "secType": "STK", "comboLegs": ()},)}
 
 
-def test_times_of_first_bars_may_be_times(cache):
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [(datetime(1980, 12, 12, tzinfo=UTC), "1980-12-12T00:00:00+00:00"), (date(1980, 12, 12), "1980-12-12")],
+)
+def test_times_of_first_bars_may_be_times_or_dates(cache, moment, text):
+    contract = SimpleNamespace(**ELEVEN | {"head_timestamp": moment, "head_timestamp_timeframes": {"1d": moment}})
     stored = cache.store(
-        "AAPL", SimpleNamespace(**SIX | {"head_timestamps": {"1d": datetime(1980, 12, 12, tzinfo=UTC)}})
+        "AAPL", SimpleNamespace(**SIX | {"head_timestamps": {"1d": moment}, "contract_info": contract})
     )
-    assert stored.validation_result.head_timestamps == {"1d": "1980-12-12T00:00:00+00:00"}
+    result = stored.validation_result
+    assert result.head_timestamps == {"1d": text}
+    assert result.head_timestamp("1d") == datetime(1980, 12, 12, tzinfo=UTC)
+    assert (result.contract_info.head_timestamp, result.contract_info.head_timestamp_timeframes) == (text, {"1d": text})
+
+
+@each_kind
+def test_a_null_head_timestamp_of_another_class_means_that_nobody_has_asked(cache, make):
+    some, none = {"1d": HEAD, "1h": None}, {"1d": None}
+    assert ValidationResult.of(make(**SIX | {"head_timestamps": some})).head_timestamps == {"1d": HEAD}
+    assert ValidationResult.of(make(**SIX | {"head_timestamps": none})).head_timestamps is None
+    assert cache.store("AAPL", make(**SIX | {"head_timestamps": some})).part("1h") is None
+
+
+def test_a_null_head_timestamp_of_ours_means_that_there_is_no_data(cache):
+    stored = cache.store("AAPL", RESULT.model_copy(update={"head_timestamps": {"1d": None}}))
+    assert stored.part("1d").head_timestamp is None
+    assert stored.validation_result.head_timestamps == {"1d": None}
 
 
 @each_kind
@@ -285,6 +329,27 @@ def test_what_is_stored_says_all_of_its_fields_itself(missing):
     told = CachedSymbolInfo(RESULT, 1000.0).model_dump(mode="json")
     assert CachedSymbolInfo.model_validate(told) == CachedSymbolInfo(RESULT, 1000.0)
     del told[missing]
-    for read in (CachedSymbolInfo.model_validate, lambda told: CachedSymbolInfo.model_validate_json(json.dumps(told))):
-        with pytest.raises(ValidationError, match=missing):
-            read(told)
+    with pytest.raises(ValidationError, match=missing):
+        CachedSymbolInfo.model_validate_json(json.dumps(told))
+    body = json.dumps(told).encode()
+    line = b'{"v":1,"sum":"%08x","entry":%b}' % (codec._checksum("k", 1, body), body)  # as if it were whole
+    with pytest.raises(CorruptEntryError, match="incomplete"):
+        codec.decode("k", line)
+
+
+@pytest.mark.parametrize("missing", ["validation_result", "cached_at"])
+def test_an_entry_that_is_put_together_of_a_mapping_says_its_verdict_and_its_moment(missing):
+    told = {"validation_result": dict(RESULT), "cached_at": 1000.0}
+    del told[missing]
+    with pytest.raises(ValidationError, match=missing):
+        CachedSymbolInfo.model_validate(told)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "more", "life"),
+    [(VALID, {}, TTL), (INVALID, {}, NEGATIVE_TTL), (INVALID, {"confirmed": False}, UNCONFIRMED_TTL)],
+)
+def test_one_that_does_not_say_its_life_has_the_usual_one(verdict, more, life):
+    for result in (verdict, dict(verdict), verdict.model_dump(mode="json")):
+        read = CachedSymbolInfo.model_validate({"validation_result": result, "cached_at": 1000.0, **more})
+        assert read == CachedSymbolInfo(verdict, 1000.0, life, **more)

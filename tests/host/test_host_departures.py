@@ -110,6 +110,41 @@ def test_whoever_leaves_leaves_no_request_open(broker, tws, leave):
         tws.do("clear_faults")
 
 
+BODILESS = [
+    "",
+    "Content-Length: 0\r\n",
+    "Content-Length: 000\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "Content-Length: 9\r\n",
+]
+
+
+@pytest.mark.parametrize("announced", BODILESS)
+@pytest.mark.parametrize("path", ["/data/symbol-info/MSFT", "/data/head-timestamp?symbol=MSFT&timeframe=1d"])
+def test_whoever_asks_without_a_body_is_missed_whatever_the_request_says_of_one(broker, tws, announced, path):
+    tws.do("fault", kind="details", hang=True)
+    end = b"0\r\n\r\n" if "chunked" in announced else b"{} and so" if "9" in announced else b""
+
+    async def story():
+        async with sent(broker, f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{announced}\r\n".encode() + end):
+            await until(lambda: at_work(broker) == 1)
+        await until(lambda: at_work(broker) == 0)
+
+    asyncio.run(story())
+
+
+def test_whoever_sends_a_body_that_means_nothing_is_missed_however_long_it_is(broker, tws):
+    tws.do("fault", kind="details", hang=True)
+    head = b"GET /data/symbol-info/MSFT HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500000\r\n\r\n"
+
+    async def story():
+        async with sent(broker, head + b"x" * 400_000):
+            await until(lambda: at_work(broker) == 1)
+        await until(lambda: at_work(broker) == 0)
+
+    asyncio.run(story())
+
+
 def test_whoever_stays_is_answered_though_another_who_asked_the_same_has_left(broker, tws):
     tws.do("fault", kind="details", slow=1.0)
     question = request("POST", "/data/validate", {"symbol": "MSFT"})
@@ -260,6 +295,25 @@ def test_no_more_of_a_body_is_read_than_is_wanted_and_one_part_of_it():
 
         await server.run(app, LENGTH)
         assert go_on.is_set()
+
+    asyncio.run(story())
+
+
+def test_a_request_that_announces_an_empty_body_is_watched_before_anybody_reads_it():
+    async def story():
+        server, ended = Server(b""), []
+
+        async def app(_scope, _receive, _send):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(True)
+
+        serving = asyncio.create_task(server.run(app, (b"content-length", b"0")))
+        await asyncio.sleep(0.01)
+        server.disconnect()
+        await asyncio.wait_for(serving, PATIENCE)
+        assert ended
 
     asyncio.run(story())
 

@@ -154,9 +154,17 @@ def test_why_there_is_no_tws_is_told_until_there_is_one(start, tws, tmp_path):
     assert f"no connection to 127.0.0.1:{tws.port}: the connection is refused: start TWS or IB Gateway" in first
 
 
-def test_an_older_monitor_finds_the_detailed_health_under_its_name(host):
-    by_name, long = (host.http.get(path).json() for path in ("/health/detailed", "/health/"))
+@pytest.mark.parametrize("path", ["/health/detailed", "/health/detailed/"])
+def test_an_older_monitor_finds_the_detailed_health_under_its_name(host, path):
+    by_name, long = (host.http.get(each).json() for each in (path, "/health/"))
     assert by_name | {"timestamp": None} == long | {"timestamp": None}
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/", "/health/detailed", "/health/detailed/"])
+def test_a_monitor_may_ask_for_no_more_than_the_status(host, path):
+    answered = host.http.head(path)
+    assert (answered.status_code, answered.content) == (200, b"")
+    assert answered.headers["content-type"] == "application/json"
 
 
 def test_a_host_without_a_broker_can_be_told_to_look_too(host):

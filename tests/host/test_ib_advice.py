@@ -129,6 +129,19 @@ def test_a_text_from_the_network_is_one_short_printable_line(said):
         assert len(text) < LONGEST + 120
 
 
+@pytest.mark.parametrize(
+    "said", ["历史市场数据服务错误", "Маркет-данные", "für ägyptische Märkte", "ข้อมูล", 'it\'s "so"']
+)
+def test_a_text_in_any_language_is_shown_in_its_own_letters_and_cut_by_them(said):
+    assert one_line(said) == said
+    assert one_line(f"  {said}\r\n\x1b[2J\u202e\u2028\u200b") == said + r"\r\n\x1b[2J\u202e\u2028\u200b"
+    assert len(one_line(said * LONGEST)) == LONGEST + len("...")
+
+
+def test_a_backslash_of_the_text_is_told_from_one_that_escapes():
+    assert (one_line(r"a\n"), one_line("a\nb")) == (r"a\\n", r"a\nb")
+
+
 def test_another_port_that_answers_is_named_first():
     refused = ConnectError(Failure.REFUSED)
     assert problem_of(PLACE, refused, [7497]).advice.startswith(

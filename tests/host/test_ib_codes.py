@@ -13,7 +13,7 @@ from symcache_core.errors import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from symcache_host.ib.codes import ERRORS, TABLE, Meaning, classify, ends_a_request, error_of
+from symcache_host.ib.codes import ERRORS, TABLE, Meaning, classify, ends_a_request, error_of, readable
 
 HMDS = "Historical Market Data Service error message:"
 
@@ -84,8 +84,8 @@ def test_a_code_means_what_the_table_says_and_is_kept_in_its_error(code, text, m
         (2104, Meaning.FARM_UP),
         (2106, Meaning.FARM_UP),
         (2158, Meaning.FARM_UP),
-        (2107, Meaning.NOTICE),
-        (2108, Meaning.NOTICE),
+        (2107, Meaning.FARM_ASLEEP),
+        (2108, Meaning.FARM_ASLEEP),
         (165, Meaning.NOTICE),
         (10167, Meaning.NOTICE),
         (2100, Meaning.NOTICE),
@@ -111,7 +111,12 @@ def test_no_line_of_the_table_is_hidden_by_one_before_it():
 
 def test_every_meaning_is_that_of_a_code_and_ends_a_request_or_says_that_all_is_well():
     assert {row.meaning for row in TABLE} | {Meaning.UNKNOWN} == set(Meaning)
-    assert set(Meaning) - set(ERRORS) == {Meaning.FARM_UP, Meaning.NOTICE}
+    assert set(Meaning) - set(ERRORS) == {Meaning.FARM_UP, Meaning.FARM_ASLEEP, Meaning.NOTICE}
+
+
+def test_a_character_that_is_told_by_two_numbers_is_one():
+    assert readable(r"\ud83d\ude00 \u5386") == "\U0001f600 \u5386"
+    assert readable(r"half of one: \ud83d").encode() == "half of one: \ufffd".encode()
 
 
 def test_the_text_of_an_error_is_one_line():

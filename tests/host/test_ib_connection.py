@@ -358,6 +358,8 @@ def test_what_a_failed_attempt_was_told_does_not_hold_for_the_next():
                 assert connection.connectivity.farms_down == {"euhmds": 2105}
                 tws.notice(2106, farm="euhmds")
                 await until(lambda: connection.connectivity.connected)
+                assert connection.connectivity.farms_down == {}
+                await asyncio.sleep(SETTLING.total_seconds())
                 assert connection.connectivity.conclusive
 
     run(main())

@@ -9,7 +9,8 @@ import pytest
 from tws.codes import words_of
 
 from symcache_host.gateway import Problem
-from symcache_host.ib.connectivity import SETTLING, Connectivity, Notice
+from symcache_host.ib.connectivity import OUTAGE, SETTLING, Connectivity, Notice
+from symcache_host.ib.resets import reset_ends
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 UP = Connectivity().opened(7, START)
@@ -36,6 +37,25 @@ def test_before_the_first_connection_there_is_nothing_to_say():
 
 def test_a_first_connection_is_no_reset():
     assert (UP.connected, UP.conclusive, UP.since, UP.last_reset) == (True, True, START, None)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        Connectivity().failed(Problem("refused", "start it"), START),
+        Connectivity().failed(Problem("refused", "start it"), START).closed(START),
+        after(0, Connectivity(), 1100).failed(Problem("no login", "log in"), START),
+        after(0, Connectivity(), 1100).closed(START, Problem("lost", "wait")),
+    ],
+)
+def test_a_first_connection_after_an_attempt_that_failed_is_one(before):
+    opened = before.closed(at(1)).opened(7, at(2))
+    assert (opened.connected, opened.conclusive, opened.last_reset) == (True, False, at(2))
+    assert opened.at(at(2) + SETTLING).conclusive
+
+
+def test_a_first_connection_whose_link_is_mended_after_its_handshake_is_one():
+    assert after(3, after(1, Connectivity(), 2110).opened(7, at(2)), 2104).last_reset == at(3)
 
 
 @pytest.mark.parametrize(
@@ -87,15 +107,98 @@ def test_a_restored_link_is_a_reset_even_if_nobody_saw_it_go():
 
 
 @pytest.mark.parametrize(("down", "up"), [(2103, 2104), (2105, 2106), (2157, 2158)], ids=str)
-def test_a_farm_is_down_until_it_is_up(down, up):
+def test_a_farm_is_down_until_it_is_up_and_has_settled(down, up):
     without = after(1, UP, down)
     assert (without.connected, without.conclusive, list(without.farms_down.values())) == (True, False, [down])
-    assert after(2, without, up).conclusive
+    up_again = after(2, without, up)
+    assert (up_again.farms_down, up_again.conclusive, up_again.last_reset) == ({}, False, None)
+    assert up_again.at(at(2) + SETTLING).conclusive
 
 
 @pytest.mark.parametrize(("down", "asleep"), [(2103, 2108), (2105, 2107)])
-def test_a_farm_that_is_down_is_not_up_because_it_sleeps(down, asleep):
-    assert list(after(1, UP, down, asleep).farms_down.values()) == [down]
+def test_a_farm_that_is_down_is_so_no_more_when_it_sleeps_until_it_is_asked(down, asleep):
+    sleeping = after(1, UP, down, asleep)
+    assert (sleeping.farms_down, sleeping.problem, sleeping.conclusive) == ({}, None, False)
+    assert sleeping.at(at(2) + SETTLING).conclusive
+
+
+@pytest.mark.parametrize("told", [2104, 2106, 2158, 2107, 2108])
+def test_a_farm_that_was_never_down_changes_nothing_by_what_is_said_of_it(told):
+    assert after(1, UP, told) == UP
+
+
+@pytest.mark.parametrize("codes", [(2157,), (2157, 2158), (2105, 2107)], ids=str)
+def test_a_farm_that_goes_down_or_comes_up_is_a_disturbance_even_when_it_is_over(codes):
+    assert after(1, UP, *codes).disturbances != UP.disturbances
+    assert after(1, UP, *codes).at(at(60)).disturbances != UP.disturbances
+
+
+@pytest.mark.parametrize(
+    ("down", "back"),
+    [
+        ("HMDS数据服务器连接中断\uff1aushmds", "HMDS数据服务器连接正常\uff1aushmds"),
+        ("HMDS-Datenfarm ist getrennt: ushmds", "HMDS-Datenfarm ist bereit: ushmds"),
+    ],
+)
+def test_the_name_of_a_farm_is_read_in_any_language(down, back):
+    without = UP.after(Notice(2105, down), at(1))
+    assert without.farms_down == {"ushmds": 2105}
+    assert without.after(Notice(2106, back), at(2)).farms_down == {}
+    for asleep in ("inaktiv, bei Bedarf verfügbar.ushmds", "处于非活动状态\uff0c但在需要时应可用。ushmds"):
+        assert without.after(Notice(2107, asleep), at(2)).farms_down == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "still_down"),
+    [
+        ("data maintained. All data farms are connected: usfarm; ushmds.", set()),
+        ("data maintained. The following farms are connected: usfarm; ushmds; secdefil.", {"cashfarm.nj"}),
+        ("data maintained. The following farms are connected: cashfarm.nj, usfarm; ushmds", set()),
+        (
+            "data maintained. The following farms are connected: usfarm. The following are not connected: ushmds.",
+            {"ushmds", "cashfarm.nj"},
+        ),
+        ("The following farms are connected: usfarm; not connected: ushmds", {"ushmds", "cashfarm.nj"}),
+        ("The following farms are disconnected: usfarm; ushmds", {"usfarm", "ushmds", "cashfarm.nj"}),
+        ("Not all data farms are connected: usfarm", {"usfarm", "ushmds", "cashfarm.nj"}),
+        ("wiederhergestellt - Daten erhalten. Alle Datenfarmen sind verbunden: usfarm; ushmds; cashfarm.nj.", set()),
+        ("Daten erhalten. Folgende Farmen sind nicht verbunden: usfarm", {"usfarm", "ushmds", "cashfarm.nj"}),
+        (
+            "连接已恢复。以下数据服务器已连接\uff1ausfarm\uff1bushmds。以下数据服务器未连接\uff1acashfarm.nj。",
+            {"cashfarm.nj"},
+        ),
+        ("what nobody can read: usfarm; ushmds", {"usfarm", "ushmds", "cashfarm.nj"}),
+        ("data maintained.", {"usfarm", "ushmds", "cashfarm.nj"}),
+    ],
+)
+@pytest.mark.parametrize("code", [1101, 1102])
+def test_a_link_that_is_restored_restores_the_farms_that_are_said_to_be_connected(code, said, still_down):
+    without = after(1, UP, 1100, (2103, "usfarm"), (2105, "ushmds"), (2103, "cashfarm.nj"))
+    back = without.after(Notice(code, f"Connectivity has been restored - {said}"), at(5))
+    assert set(back.farms_down) == still_down
+    assert (back.connected, back.conclusive) == (True, False)
+
+
+def test_a_farm_of_which_nothing_more_is_said_is_not_down_for_good():
+    without = after(1, UP, 2103)
+    almost = without.at(at(1) + OUTAGE - timedelta(microseconds=1))
+    assert (almost.farms_down, almost.problem is None, almost.problem_since) == ({"usfarm": 2103}, False, at(1))
+    over = without.at(at(1) + OUTAGE)
+    assert (over.farms_down, over.problem, over.problem_since) == ({}, None, None)
+    assert (over.conclusive, over.disturbances) == (False, (None, at(1) + OUTAGE))
+    assert over.at(at(1) + OUTAGE + SETTLING).conclusive
+    later = without.after(Notice(1100, words_of(1100)), at(1) + 2 * OUTAGE)
+    assert (later.farms_down, later.problem_since) == ({}, at(1) + 2 * OUTAGE)
+
+
+def test_a_farm_that_is_said_to_be_down_again_is_down_from_then_on():
+    assert after(1, UP, 2103, 2103).at(at(1) + OUTAGE).farms_down == {"usfarm": 2103}
+
+
+def test_no_restart_of_the_servers_outlasts_what_is_remembered_of_a_farm():
+    for hour in range(24 * 7):
+        now = START + timedelta(hours=hour, minutes=50)
+        assert (reset_ends(now) or now) - now < OUTAGE
 
 
 def test_farms_go_down_and_come_up_one_by_one():

@@ -197,6 +197,63 @@ def test_a_200_with_a_farm_down_proves_nothing(code, when):
     told(story)
 
 
+FLAPS = {
+    "within the first look": (0.1, 0.2),
+    "between both": (1, 3),
+    "over both": (0.1, 5.5),
+    "in both": (0.1, 0.2, 5.4, 5.5),
+}
+
+
+@pytest.mark.parametrize("moments", FLAPS.values(), ids=FLAPS)
+@pytest.mark.parametrize(("down", "up"), [(2103, 2104), (2105, 2106), (2157, 2158), (2105, 2107), (2103, 2108)])
+def test_two_negatives_around_a_farm_that_was_down_prove_nothing(moments, down, up):
+    async def story(tws, gateway):
+        await gateway.validate("IBM", [], CALLER)
+        tws.fault("details", code=200)
+        for number, moment in enumerate(moments):
+            asyncio.get_running_loop().call_later(moment, tws.notice, up if number % 2 else down)
+        with pytest.raises(ProviderUnavailableError, match="proves nothing"):
+            await gateway.validate("AAPL", [], CALLER)
+        await asyncio.sleep(10 + SETTLING.total_seconds())
+        assert not (await gateway.validate("AAPL", [], CALLER)).result.is_valid
+
+    told(story, latency=0.3)
+
+
+@pytest.mark.parametrize("down", [0.1, 5, 15.6, 16.0])
+def test_no_bars_around_a_farm_for_history_that_was_down_prove_nothing(down):
+    async def story(tws, gateway):
+        await gateway.validate("AAPL", [], CALLER)
+        tws.fault("bars", code=162)
+        asyncio.get_running_loop().call_later(down, tws.notice, 2105)
+        asyncio.get_running_loop().call_later(down + 0.05, tws.notice, 2106)
+        with pytest.raises(ProviderUnavailableError):
+            await ASK["bars"](gateway)
+
+    told(story, latency=0.3)
+
+
+def test_what_a_tws_says_that_has_only_just_started_proves_nothing():
+    async def story(tws, gateway):
+        await tws.stop()
+        second = IbConnection("127.0.0.1", tws.port, clock=lambda: gateway.as_of().timestamp())
+        early = IbGateway(second, clock=lambda: gateway.as_of().timestamp())
+        await early.open()
+        with pytest.raises(ProviderUnavailableError, match="refused"):
+            await early.validate("AAPL", [], CALLER)
+        await tws.start()
+        tws.fault("details", code=200)
+        await second.hurry()
+        with pytest.raises(ProviderUnavailableError, match="proves nothing"):
+            await early.validate("AAPL", [], CALLER)
+        await asyncio.sleep(SETTLING.total_seconds())
+        assert not (await early.validate("AAPL", [], CALLER)).result.is_valid
+        await early.aclose()
+
+    told(story)
+
+
 def test_a_200_while_the_servers_restart_proves_nothing_and_says_when_it_would():
     async def story(_tws, gateway):
         with pytest.raises(ProviderUnavailableError, match="restart") as refused:

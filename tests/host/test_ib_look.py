@@ -92,6 +92,22 @@ def test_without_any_subscription_it_fails_and_names_code_and_text(code):
     told(story)
 
 
+FOREIGN = "历史市场数据服务错误消息" * 5
+
+
+@pytest.mark.parametrize("kind", ["details", "bars"])
+def test_a_text_in_another_language_is_shown_with_how_to_have_it_in_english(kind):
+    async def story(tws, gateway):
+        tws.fault(kind, code=162 if kind == "bars" else 99999, text=FOREIGN.encode("unicode_escape").decode())
+        *_others, found = await gateway.look()
+        assert found.state == "fail"
+        assert FOREIGN in found.detail
+        assert found.advice.startswith("TWS can say that in English: Global Configuration")
+        assert "English" not in found.detail
+
+    told(story)
+
+
 def test_without_a_subscription_for_one_exchange_it_warns():
     async def story(tws, gateway):
         tws.fault("bars", code=354, symbol="AAPL")

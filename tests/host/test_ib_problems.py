@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from ib_async import Stock
+from ib_async import Future, Stock
 from tws.looptime import run
 from tws.protocol import HELLO, ClientMessage, frame, handshake
 from tws.server import SimulatedTws
@@ -16,6 +16,7 @@ from symcache_host.ib.advice import Failure
 from symcache_host.ib.announcer import REPEATED_AFTER
 from symcache_host.ib.connection import HURRY_APART, IbConnection
 from symcache_host.ib.ports import APART, UsualPorts
+from symcache_host.ib.session import IbError
 
 EPOCH = datetime(2026, 1, 5, tzinfo=UTC)
 APPLE = Stock("AAPL", "SMART", "USD")
@@ -371,6 +372,23 @@ def test_the_last_refusal_is_kept_until_the_same_contract_is_answered():
             assert connection.last_refusal == refused
             await asyncio.sleep(20)
             await connection.bars(found.contract, *WEEK)
+            assert connection.last_refusal is None
+
+    run(main())
+
+
+def test_a_refusal_to_say_which_contract_it_is_is_kept_while_others_are_answered():
+    async def main():
+        async with SimulatedTws() as tws, connecting(tws.port) as connection:
+            tws.fault("details", code=203, symbol="AAPL", times=1)
+            with pytest.raises(Exception, match="203"):
+                await connection.contract_details(APPLE)
+            refused = connection.last_refusal
+            for other in (Stock("IBM", "SMART", "USD"), Future("AAPL", "20130315", "CME")):
+                with suppress(IbError):
+                    await connection.contract_details(other)
+                assert connection.last_refusal == refused
+            await connection.contract_details(APPLE)
             assert connection.last_refusal is None
 
     run(main())

@@ -91,3 +91,65 @@ def test_importing_the_providers_brings_neither_pandas_nor_a_server():
     code = "import sys, symcache_core.providers; print(*{'pandas', 'fastapi', 'uvicorn'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert shown.stdout.strip() == ""
+
+
+HEAD = "1980-12-12T14:30:00+00:00"
+TOLD = {
+    "is_valid": True,
+    "contract_info": {"symbol": "AAPL", "exchange": "NASDAQ", "contract": {"conId": 265598}, "trading_hours": None},
+    "head_timestamps": {"1d": HEAD},
+}
+OURS = {"provenance": {"gateway": "ib", "host": "symcache 1"}}
+ODD = {
+    "hours as text": {"contract_info": TOLD["contract_info"] | {"trading_hours": "20261127:0930-1600"}},
+    "hours as empty text": {"contract_info": TOLD["contract_info"] | {"trading_hours": ""}},
+    "a moment as empty text": {"contract_info": TOLD["contract_info"] | {"validated_at": ""}},
+    "a moment in words and hours as a list": {
+        "contract_info": TOLD["contract_info"] | {"validated_at": "today", "trading_hours": [1]}
+    },
+    "a head timestamp of the broker's form": {"head_timestamps": {"1d": HEAD, "1h": "19801212  14:30:00"}},
+    "a head timestamp as empty text": {"head_timestamps": {"1d": HEAD, "1h": ""}},
+    "a head timestamp as an object": {"head_timestamps": {"1d": HEAD, "1h": {}}},
+    "an error message that is a list": {"error_message": ["none"]},
+    "a suggestion that is an object": {"suggested_symbol": {}},
+}
+
+
+def both_ways(answer):
+    """What is read of an answer, and of the same one among many."""
+    about = {"provider": "ib", "url": URL}
+    many = read_answers(
+        with_success({"results": {"AAPL": {"success": True, **answer}}, **OURS}), symbols=["AAPL"], **about
+    )
+    try:
+        alone = read_answer(with_success(answer), symbol="AAPL", **about)
+    except ProviderError as error:
+        alone = error
+    return alone, many["AAPL"]
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_an_odd_field_of_an_older_host_is_left_out_and_its_verdict_stays(odd):
+    plain, _ = both_ways(TOLD)
+    for read in both_ways(TOLD | odd):
+        assert read == plain
+
+
+@pytest.mark.parametrize("contract", ["AAPL", [], 7, {"symbol": {}, "exchange": []}])
+def test_an_older_host_s_contract_that_cannot_be_read_is_left_out(contract):
+    for read in both_ways(TOLD | {"contract_info": contract, "head_timestamps": "never"}):
+        assert (read.result.is_valid, read.result.head_timestamps) == (True, None)
+        assert read.result.contract_info is None or read.result.contract_info.exchange == ""
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_an_odd_field_of_a_host_of_ours_is_an_error(odd):
+    for read in both_ways(TOLD | odd | OURS):
+        assert isinstance(read, ProviderError)
+
+
+@pytest.mark.parametrize("needed", [{"is_valid": "perhaps"}, {"is_valid": None}, {"success": None}])
+@pytest.mark.parametrize("odd", [{}, ODD["hours as text"]], ids=["plain", "odd"])
+def test_without_a_verdict_an_older_host_s_answer_is_an_error_all_the_same(needed, odd):
+    for read in both_ways(TOLD | odd | needed):
+        assert isinstance(read, ProviderError)

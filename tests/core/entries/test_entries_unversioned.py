@@ -3,6 +3,7 @@
 import json
 import time
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -32,7 +33,7 @@ def entry(symbol="AAPL", cached_at=NOW, contract=None, **changes):
     return {"validation_result": {**result, **changes}, "cached_at": cached_at, "ttl_seconds": 2592000}
 
 
-def contract(symbol, kind, exchange, currency, **fields):
+def contract(symbol, kind, exchange, currency, /, **fields):
     return {"symbol": symbol, "asset_type": kind, "exchange": exchange, "currency": currency, "contract": fields}
 
 
@@ -284,3 +285,76 @@ def test_of_two_negatives_the_later_one_counts():
         }
         (item,) = unversioned.by_key(unversioned.entries_of(table), NOW).values()
         assert item.info.validation_result.error_message == ("one" if age > 0 else "other")
+
+
+AFTER_ITS_END = NOW - 40 * DAY
+
+
+def day_of(moment):
+    return datetime.fromtimestamp(moment, UTC).date()
+
+
+def ending(day, **fields):
+    told = contract("ES", "FUT", "CME", "USD", symbol="ES", tradingClass="ES", **fields)
+    told["contract"]["lastTradeDateOrContractMonth"] = day
+    return only({"ES": entry("ES", contract=told, head_timestamps={"1d": HEAD})})
+
+
+def test_an_entry_ends_with_its_contracts_last_day():
+    last = day_of(NOW + 5 * DAY)
+    info = ending(f"{last:%Y%m%d} 08:30 MET").info
+    end = datetime.combine(last + timedelta(days=1), datetime.min.time(), UTC).timestamp()
+    assert info.cached_at + info.ttl_seconds == pytest.approx(end)
+    assert info.parts["1d"].ttl_seconds == info.ttl_seconds
+    assert info.validation_result.contract_info.last_trade_date == last
+
+
+@pytest.mark.parametrize("form", ["%Y%m%d", "%Y%m"])
+def test_what_was_over_when_it_was_written_is_not_served_as_fresh(form):
+    info = ending(f"{day_of(AFTER_ITS_END):{form}}").info
+    assert info.ttl_seconds == 0
+    assert info.is_expired(NOW)
+    assert (info.validation_result.contract_info.last_trade_date is None) == (form == "%Y%m")
+
+
+@pytest.mark.parametrize("day", ["99991231", "20991231"])
+def test_what_ends_later_lives_as_long_as_it_says(day):
+    assert ending(day).info.ttl_seconds == 2592000
+
+
+def test_a_last_day_that_is_none_says_nothing():
+    info = ending("20261399").info
+    assert (info.ttl_seconds, info.validation_result.contract_info.last_trade_date) == (2592000, None)
+
+
+@pytest.mark.parametrize("kind", ["OPT", "FOP", "WAR", "BOND", "BAG"])
+def test_what_is_one_of_many_under_its_symbol_is_unreadable(kind):
+    told = only({"AAPL": entry(contract=contract("AAPL", kind, "SMART", "USD"))})
+    assert told.why == f"one of many of type {kind}: no symbol says which of them it was"
+
+
+@pytest.mark.parametrize("name", ["ESTX50", "STX50", "ES"])
+def test_digits_that_end_a_symbol_are_no_year(name):
+    told = only({name: entry(name, contract=contract(name, "FUT", "EUREX", "EUR", symbol=name))})
+    assert told.why.startswith("a future without an expiry")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("ttl_seconds", float("inf")),
+        ("ttl_seconds", float("nan")),
+        ("ttl_seconds", 1e18),
+        ("ttl_seconds", 101 * 366 * DAY),
+        ("cached_at", float("nan")),
+        ("cached_at", float("inf")),
+        ("cached_at", float("-inf")),
+        ("cached_at", 1_800_000_000_000.0),
+    ],
+)
+def test_a_moment_or_a_life_that_cannot_be_one_is_set_aside_whether_opened_or_imported(tmp_path, field, value):
+    path = tmp_path / "symbols.json"
+    path.write_text(json.dumps({"AAPL": entry(), "ODD": {**entry("ODD"), field: value}}))
+    assert field in only({"ODD": {**entry("ODD"), field: value}}).why
+    assert set(imported(path)) == set(opened(path)) == {"ib||AAPL||"}
+    assert "ODD" in (tmp_path / "symbols.json.quarantine").read_text()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from datetime import date
 from types import SimpleNamespace
 
 import pytest
@@ -248,6 +249,22 @@ def test_a_future_is_told_by_its_expiry_or_is_not_taken_in(tmp_path):
         "ib|FUT|NGZ6|NYMEX|USD",
         "ib|FUT|HO 20261130|NYMEX|USD",
     ]
+
+
+@pytest.mark.parametrize("field", ["validated_at", "head_timestamp_fetched_at"])
+@pytest.mark.parametrize("moment", [float("inf"), float("nan"), 1.8e12, 1e300])
+def test_a_host_s_moment_that_cannot_be_one_is_unreadable(tmp_path, field, moment):
+    cache = {"MSFT": described("MSFT", **SHARE, **{field: moment})}
+    (found,) = found_in(written(tmp_path / "symbol_discovery_cache.json", {"cache": cache}))
+    assert found.why == f"'{field}' is no moment"
+
+
+def test_a_future_that_was_over_when_a_host_described_it_is_not_served_as_fresh(tmp_path):
+    fields = {"symbol": "ES", "localSymbol": "ESU6", "lastTradeDateOrContractMonth": "20200918"}
+    told = described("ESU6", asset_type="FUT", exchange="CME", currency="USD", contract=fields)
+    (found,) = found_in(written(tmp_path / "symbol_discovery_cache.json", {"cache": {"ESU6": told}}))
+    assert (found.key, found.info.ttl_seconds) == ("ib|FUT|ESU6|CME|USD", 0)
+    assert found.info.validation_result.contract_info.last_trade_date == date(2020, 9, 18)
 
 
 @pytest.mark.parametrize("field", ["failed_symbols", "validated_symbols"])

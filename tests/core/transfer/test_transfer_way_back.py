@@ -11,6 +11,7 @@ import pytest
 
 from symcache_core import ContractInfo, ProviderAnswer, SymcacheSettings, ValidationResult, open_symbol_cache
 from symcache_core.errors import ConfigurationError
+from symcache_core.models import Provenance
 from symcache_core.timeframes import TIMEFRAMES
 from symcache_core.transfer import LeftOut, entries_in, export_unversioned
 
@@ -121,6 +122,30 @@ def test_a_pair_is_found_however_the_old_program_writes_it(cache, go_back):
     done, old = go_back()
     assert done.exported == 1
     assert all(old.get(spelling).validation_result["is_valid"] for spelling in ("eurusd", "EUR.USD", "EUR/USD"))
+
+
+@pytest.mark.parametrize("own", ["BRK.B", "BRK-B", "BRK/B", "BRK B"])
+def test_a_class_share_is_found_however_the_old_program_writes_it_its_own_spelling_first(cache, go_back, own):
+    cache.store("BRK B", valid(own))
+    done, old = go_back()
+    assert done.exported == 1
+    assert sorted(old.entries) == ["BRK B", "BRK-B", "BRK.B", "BRK/B"]
+    assert next(iter(old.entries)) == own
+
+
+def test_a_spelling_of_the_provider_is_one_only_if_it_means_this_symbol(cache, go_back):
+    told = {"EURUSD": "EUR.USD", "META": "FB", "BRK.B": "brk/b", "BAC-PK": "BAC PRK", "Z": "", "CpK": "C PRK"}
+    for symbol, spelling in told.items():
+        cache.store(symbol, ProviderAnswer(valid(symbol), provenance=Provenance(provider="ib", spelling=spelling)))
+    _, old = go_back()
+    assert [*old.entries] == [
+        *("BAC-PK", "BAC PK", "BAC.PK", "BAC/PK"),
+        *("BRK.B", "brk/b", "BRK B", "BRK-B", "BRK/B"),
+        "CpK",
+        *("EURUSD", "EUR.USD", "EUR/USD"),
+        "META",
+        "Z",
+    ]
 
 
 def test_a_confirmed_negative_keeps_its_life(cache, go_back, clock):
