@@ -48,7 +48,7 @@ class IbStatus(BaseModel):
     problem_since: str | None = Field(None, description="since when something is wrong, without a break, in UTC")
     last_attempt: str | None = Field(None, description="when the last attempt to connect began, ISO 8601 in UTC")
     next_attempt: str | None = Field(None, description="when the next one begins; null when none is waited for")
-    taken_client_ids: list[int] = Field([], description="client ids before its own that were in use when it connected")
+    taken_client_ids: list[int] = Field([], description="client ids before its own that are in use")
     warning: str | None = Field(None, description="what other programs at the same TWS mean, and what to do about it")
     last_refusal: LastRefusal | None = Field(
         None, description="the last request that was not permitted, until one about the same contract is answered"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 HOST_TIMEOUT = 3.0
 """Seconds within which a host service must answer."""
 
-LOOK_TIMEOUT = 40.0
+LOOK_TIMEOUT = 70.0
 """Seconds within which it must have looked at its gateway; each of its own steps is given up before."""
 
 LONGEST = 600

@@ -5,27 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from typing import NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from ib_async.contract import Contract, ContractDetails
 from ib_async.objects import BarData
 
 from ..gateway import Problem
 from .acknowledgements import Message, Slot
-from .advice import ConnectError, Failure, one_line, problem_of, warning_of_others
-from .announcer import Announcer
-from .codes import Meaning, classify
-from .connectivity import Connectivity, Notice
+from .advice import ConnectError, Failure, problem_of
+from .connectivity import Connectivity
+from .logins import CLIENT_IDS, Logins, Pace, unpaced
 from .ports import TIMEOUT, UsualPorts
-from .session import CLIENT_ID_TAKEN, LOGIN, UNPACED, IbError, Session
+from .refused import Refusals, Refused
+from .session import UNPACED, IbError, Session
+from .standing import Standing
 
-CLIENT_IDS = 32
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 60.0
 HEARTBEAT = 60.0
+
+RECHECKED = 4
+"""How many client ids that were taken are looked at again with each heartbeat."""
 
 HURRY_APART = 3.0
 """Seconds between two attempts to connect that are asked for, however many ask."""
@@ -33,24 +35,6 @@ HURRY_APART = 3.0
 log = logging.getLogger("symcache")
 
 T = TypeVar("T")
-
-Pace = Callable[[int], AbstractAsyncContextManager[Message]]
-"""Waits until so many messages of the connection's own may be sent at once."""
-
-
-@asynccontextmanager
-async def _unpaced(_count: int) -> AsyncIterator[Message]:
-    yield UNPACED
-
-
-class Refused(NamedTuple):
-    """A request that this account or session may not make."""
-
-    at: datetime
-    symbol: str
-    contract: tuple[int | str, ...]
-    code: int
-    text: str
 
 
 class IbConnection:
@@ -84,34 +68,26 @@ class IbConnection:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        if client_id < 1:
-            raise ValueError("a client id is 1 or more: client 0 would take over the orders placed by hand in TWS")
-        self._host, self._port, self._client_id = host, port, client_id
+        self.place = f"{host}:{port}"
+        """Where TWS or IB Gateway is."""
+        self._logins = Logins(host, port, client_id, connect_timeout)
         self._request_timeout, self._connect_timeout = request_timeout, connect_timeout
         self._clock, self._sleep = clock, sleep
-        self._connectivity = Connectivity()
-        self._pace: Pace = _unpaced
+        self._standing = Standing(clock)
+        self._refusals = Refusals(self._standing.now)
         self._attempt: asyncio.Task[Session] | None = None
         self._reconnecting: asyncio.Task[None] | None = None
         self._pause: asyncio.Future[object] | None = None
-        self._announcer = Announcer(clock)
         self._ports = UsualPorts(host, port, clock)
         self.last_attempt: datetime | None = None
         """When the last attempt to connect began (UTC)."""
         self.next_attempt: datetime | None = None
         """When the next one begins, while one is waited for (UTC)."""
-        self.last_refusal: Refused | None = None
-        """The last request that was not permitted, until one about the same contract is answered."""
 
     @property
     def connectivity(self) -> Connectivity:
         """How things stand now."""
-        return self._connectivity.at(self._now())
-
-    @property
-    def place(self) -> str:
-        """Where TWS or IB Gateway is, as ``host:port``."""
-        return f"{self._host}:{self._port}"
+        return self._standing.connectivity.at(self._standing.now())
 
     @property
     def problem(self) -> Problem | None:
@@ -129,13 +105,13 @@ class IbConnection:
         session = self._session
         return 0 if session is None else session.open_requests
 
-    async def open(self, pace: Pace = _unpaced) -> None:
+    async def open(self, pace: Pace = unpaced) -> None:
         """Begin to connect, and stay connected; does not wait for it.
 
         Args:
             pace: Waits until so many messages of the connection's own may be sent at once.
         """
-        self._pace = pace
+        self._logins.pace = pace
         self._begin_attempt()
         self._reconnecting = asyncio.create_task(self._keep_connected())
 
@@ -163,13 +139,28 @@ class IbConnection:
         if self._attempt is not None:
             await asyncio.wait({self._attempt}, timeout=self._connect_timeout + TIMEOUT)
 
-    async def recheck_taken_ids(self) -> None:
-        """See which client ids others still have; one that was taken may have been that of a lost socket of our own."""
-        state = self._connectivity
-        still_taken = [client_id for client_id in state.taken_ids if await self._is_taken(client_id)]
-        now = self._connectivity
+    @property
+    def warning(self) -> Problem | None:
+        """What other programs at the same TWS mean, as long as there are some."""
+        return self._standing.warning
+
+    @property
+    def last_refusal(self) -> Refused | None:
+        """The last request that was not permitted, until one about the same contract is answered."""
+        return self._refusals.last
+
+    async def recheck_taken_ids(self, most: int = CLIENT_IDS) -> None:
+        """See which client ids others still have; one that was taken may have been that of a lost socket of our own.
+
+        Args:
+            most: How many of them to look at; the first ones.
+        """
+        state = self._standing.connectivity
+        looked_at, left = state.taken_ids[:most], state.taken_ids[most:]
+        still_taken = [*[client_id for client_id in looked_at if await self._logins.is_taken(client_id)], *left]
+        now = self._standing.connectivity
         if (now.client_id, now.since) == (state.client_id, state.since):  # else another connection knows better
-            self._change(self._connectivity.taken(tuple(still_taken)))
+            self._standing.change(self._standing.connectivity.taken(tuple(still_taken)))
 
     async def aclose(self) -> None:
         """Disconnect for good; whoever waits for an answer gets a ConnectionError."""
@@ -180,7 +171,9 @@ class IbConnection:
         if tasks:
             await asyncio.wait(tasks)
         if session is not None:
-            await self._close(session)
+            session.close()
+            await session.ended
+            self._standing.change(self._standing.connectivity.closed(self._standing.now()))
 
     async def ping(self, message: Message) -> None:
         """Ask for a sign of life, if there is a socket; its answer acknowledges all that was sent before."""
@@ -189,7 +182,9 @@ class IbConnection:
 
     async def contract_details(self, contract: Contract, slot: Slot = UNPACED) -> list[ContractDetails]:
         """Every contract that fits a description."""
-        return await self._noted(contract, self._request(lambda session: session.contract_details(contract, slot)))
+        return await self._refusals.noted(
+            contract, self._request(lambda session: session.contract_details(contract, slot))
+        )
 
     async def head_timestamp(self, contract: Contract, what: str, rth: bool, slot: Slot = UNPACED) -> datetime:
         """Since when there is data of a kind for a contract (UTC).
@@ -201,7 +196,7 @@ class IbConnection:
             slot: The right to ask.
         """
         asked = self._request(lambda session: session.head_timestamp(contract, what, rth, slot))
-        return await self._noted(contract, asked)
+        return await self._refusals.noted(contract, asked)
 
     async def bars(
         self,
@@ -228,7 +223,7 @@ class IbConnection:
             Bars that begin at a moment (UTC), or from one day on at a date.
         """
         asked = self._request(lambda session: session.bars(contract, end, duration, bar_size, what, rth, slot))
-        return await self._noted(contract, asked)
+        return await self._refusals.noted(contract, asked)
 
     @property
     def _session(self) -> Session | None:
@@ -241,22 +236,9 @@ class IbConnection:
         async with asyncio.timeout(self._request_timeout):
             session = await self._connected()
             # Without its own way to the broker TWS has no answer, and the caller would wait for the timeout.
-            if self._connectivity.lost is not None:
-                raise IbError(*self._connectivity.lost)
+            if self._standing.connectivity.lost is not None:
+                raise IbError(*self._standing.connectivity.lost)
             return await send(session)
-
-    async def _noted(self, contract: Contract, request: Awaitable[T]) -> T:
-        """What comes of a request; that it is not permitted is noted, and that one about the same contract is."""
-        try:
-            answer = await request
-        except IbError as error:
-            if classify(error.code, error.text).meaning is Meaning.PERMISSION:
-                symbol = one_line(contract.symbol or contract.localSymbol)
-                self.last_refusal = Refused(self._now(), symbol, _key(contract), error.code, one_line(error.text))
-            raise
-        if self.last_refusal is not None and _key(contract) == self.last_refusal.contract:
-            self.last_refusal = None
-        return answer
 
     async def _connected(self) -> Session:
         attempt = self._attempt
@@ -284,7 +266,7 @@ class IbConnection:
 
     async def _wait(self, seconds: float) -> None:
         """Wait before the next attempt, unless somebody is in a hurry."""
-        self.next_attempt = self._now() + timedelta(seconds=seconds)
+        self.next_attempt = self._standing.now() + timedelta(seconds=seconds)
         self._pause = pause = asyncio.ensure_future(self._sleep(seconds))
         try:
             await asyncio.wait({pause})
@@ -293,93 +275,49 @@ class IbConnection:
             self._pause = None
 
     def _since_last_attempt(self) -> float:
-        return HURRY_APART if self.last_attempt is None else (self._now() - self.last_attempt).total_seconds()
+        return HURRY_APART if self.last_attempt is None else (self._standing.now() - self.last_attempt).total_seconds()
 
     def _begin_attempt(self) -> None:
-        self.last_attempt, self.next_attempt = self._now(), None
+        self.last_attempt, self.next_attempt = self._standing.now(), None
         self._attempt = asyncio.create_task(self._connect())
 
     async def _connect(self) -> Session:
-        self._change(self._connectivity.closed(self._now()))
+        self._standing.change(self._standing.connectivity.closed(self._standing.now()))
         try:
-            return await self._connect_with_a_free_id()
+            session, client_id, taken = await self._logins.log_in(self._standing.notice)
         except Exception as error:
             is_refused = isinstance(error, ConnectError) and error.failure is Failure.REFUSED
             problem = problem_of(self.place, error, await self._ports.answering() if is_refused else ())
-            self._change(self._connectivity.failed(problem, self._now()))
+            self._standing.change(self._standing.connectivity.failed(problem, self._standing.now()))
             raise
-
-    async def _connect_with_a_free_id(self) -> Session:
-        ids = range(self._client_id, self._client_id + CLIENT_IDS)
-        for client_id in ids:
-            session = Session(self._on_notice)
-            try:
-                async with self._pace(LOGIN) as message:
-                    await session.connect(self._host, self._port, client_id, self._connect_timeout, message)
-            except IbError as error:
-                # Another program has this id, or TWS has not noticed that a lost socket had it: the next one will do.
-                if error.code != CLIENT_ID_TAKEN:
-                    raise
-            else:
-                taken = tuple(range(self._client_id, client_id))
-                self._change(self._connectivity.opened(client_id, self._now(), taken))
-                log.info("connected to %s as client %d", self.place, client_id)
-                return session
-        raise ConnectError(
-            Failure.NO_CLIENT_ID, f"every client id from {ids[0]} to {ids[-1]} is in use", CLIENT_ID_TAKEN
-        )
-
-    async def _is_taken(self, client_id: int) -> bool:
-        session = Session(lambda _notice: None)
-        try:
-            async with self._pace(LOGIN) as message:
-                await session.connect(self._host, self._port, client_id, self._connect_timeout, message)
-        except (IbError, OSError):
-            return True  # or nobody knows, and it stays as it was
-        session.close()
-        await session.ended
-        return False
+        self._standing.change(self._standing.connectivity.opened(client_id, self._standing.now(), taken))
+        log.info("connected to %s as client %d", self.place, client_id)
+        return session
 
     async def _watch(self, session: Session) -> None:
         """Wait until a session ends: by the other end, or here, when that does not answer a heartbeat."""
         is_silent = False
         while not session.ended.done():
             await asyncio.wait({session.ended}, timeout=HEARTBEAT)
+            await self._recheck_during(session)
             # The socket of a machine that vanished would look connected for hours.
-            if not session.ended.done() and not await self._is_alive(session):
+            if not session.ended.done() and not await self._logins.is_alive(session):
                 is_silent = not session.ended.done()
                 session.close()
                 await session.ended
         said = f"no sign of life for {self._connect_timeout:g} s" if is_silent else str(session.ended.result())
         self._ports.forget()
         problem = problem_of(self.place, ConnectError(Failure.LOST, said))
-        self._change(self._connectivity.closed(self._now(), problem))
+        self._standing.change(self._standing.connectivity.closed(self._standing.now(), problem))
 
-    async def _is_alive(self, session: Session) -> bool:
-        async with self._pace(1) as message:
-            return await session.is_alive(self._connect_timeout, message)
-
-    async def _close(self, session: Session) -> None:
-        session.close()
-        await session.ended
-        self._change(self._connectivity.closed(self._now()))
-
-    def _on_notice(self, notice: Notice) -> None:
-        log.info("Interactive Brokers says %d: %a", *notice)
-        self._change(self._connectivity.after(notice, self._now()))
-
-    def _change(self, connectivity: Connectivity) -> None:
-        """Go over to another state, and log what is wrong now."""
-        self._connectivity = connectivity
-        self._announcer.announce(connectivity.problem, warning_of_others(connectivity.taken_ids))
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock(), UTC)
-
-
-def _key(contract: Contract) -> tuple[int | str, ...]:
-    """What tells a contract from others: its number, or, before that is known, what was asked for."""
-    if contract.conId:
-        return (contract.conId,)
-    named = contract.secType, contract.symbol, contract.localSymbol, contract.exchange, contract.currency
-    return (*named, contract.lastTradeDateOrContractMonth, contract.multiplier, contract.tradingClass)
+    async def _recheck_during(self, session: Session) -> None:
+        """Look at the client ids that were taken, but no longer than the session lasts."""
+        if session.ended.done() or not self._standing.connectivity.taken_ids:
+            return
+        rechecking = asyncio.create_task(self.recheck_taken_ids(RECHECKED))
+        either: set[asyncio.Future[Any]] = {session.ended, rechecking}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            rechecking.cancel()
+            await asyncio.wait({rechecking})

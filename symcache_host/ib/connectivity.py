@@ -19,6 +19,10 @@ OUTAGE = timedelta(hours=6)
 """After which a farm counts as up though nobody said so: longer than any restart of the servers (see `resets`)."""
 
 
+HELD = timedelta(minutes=1)
+"""For how long TWS may not have noticed that a socket is lost, so that its client id is still in use there."""
+
+
 class Notice(NamedTuple):
     """A message that answers no request."""
 
@@ -51,7 +55,8 @@ class Connectivity:
         settling: Whether that was so recently that a negative answer proves nothing yet.
         failure: Why there is no socket, as far as an attempt to have one has told; None with one.
         problem_since: Since when there is a problem without a break (UTC), whichever it was meanwhile.
-        taken_ids: The client ids that others had when the socket was connected.
+        taken_ids: The client ids that were in use when the socket was connected, as far as they still are.
+        lost_ids: When a socket of this process was last lost under each client id (UTC).
     """
 
     client_id: int | None = None
@@ -64,6 +69,7 @@ class Connectivity:
     failure: Problem | None = None
     problem_since: datetime | None = None
     taken_ids: tuple[int, ...] = ()
+    lost_ids: Mapping[int, datetime] = field(default_factory=dict)
 
     @property
     def connected(self) -> bool:
@@ -94,6 +100,11 @@ class Connectivity:
             return self.failure
         return problem_of_farms(self.farms_down) if self.outages else None
 
+    def others(self, now: datetime) -> tuple[int, ...]:
+        """The client ids that other programs have: those in use, but for what a lost socket of ours may still hold."""
+        own = {client_id for client_id, at in self.lost_ids.items() if abs(now - at) < HELD}
+        return tuple(client_id for client_id in self.taken_ids if client_id not in own)
+
     def at(self, now: datetime) -> Self:
         """As it is at a moment, if nothing has been said since."""
         # A clock that is set back makes nothing last longer.
@@ -116,7 +127,11 @@ class Connectivity:
     def closed(self, now: datetime, failure: Problem | None = None) -> Self:
         """Without a socket, and so without anything that was said on it; what failed before holds unless this did."""
         failure = failure or self.failure
-        return self._changed(now, client_id=None, lost=None, outages={}, failure=failure, taken_ids=())
+        lost_ids = {client_id: at for client_id, at in self.lost_ids.items() if abs(now - at) < HELD}
+        if self.client_id is not None:
+            lost_ids[self.client_id] = now
+        changes = {"lost": None, "outages": {}, "failure": failure, "taken_ids": (), "lost_ids": lost_ids}
+        return self._changed(now, client_id=None, **changes)
 
     def failed(self, failure: Problem, now: datetime) -> Self:
         """After an attempt that came to nothing; what was said in it holds until the next one begins."""

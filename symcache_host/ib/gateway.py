@@ -20,7 +20,6 @@ from symcache_core.errors import (
     InvalidSymbolError,
     ProviderError,
     ProviderTimeoutError,
-    ProviderUnavailableError,
     SymbolNotFoundError,
 )
 from symcache_core.symbols import Instrument
@@ -28,7 +27,6 @@ from symcache_core.timeframes import TIMEFRAMES, Timeframe
 
 from ..gateway import Bar, Bars, Caller, Finding, Problem
 from ..wire import Session
-from .advice import warning_of_others
 from .ambiguity import ambiguous, spelling
 from .bars import bar_of
 from .connection import IbConnection
@@ -50,7 +48,7 @@ from .hints import fits, hints
 from .paced_client import SILENT, PacedClient
 from .pacing import Scheduler
 from .probes import Probes, advised
-from .resets import reset_ends
+from .resets import inconclusive, reset_ends
 from .ttl_cache import TtlCache
 
 SECOND_LOOK = 5.0
@@ -128,6 +126,11 @@ class IbGateway:
         return datetime.fromtimestamp(self._clock(), UTC)
 
     @property
+    def quiet_left(self) -> float:
+        """Seconds until history is asked for, as nothing of it is just after a start."""
+        return self._scheduler.quiet_left
+
+    @property
     def problem(self) -> Problem | None:
         """Why requests do not reach the broker, or not all that they are about."""
         return advised(self._connection.problem, self.as_of())
@@ -158,7 +161,7 @@ class IbGateway:
             "last_attempt": _iso(connection.last_attempt),
             "next_attempt": _iso(connection.next_attempt),
             "taken_client_ids": list(state.taken_ids),
-            "warning": (others := warning_of_others(state.taken_ids)) and f"{others.text}: {others.advice}",
+            "warning": (others := connection.warning) and f"{others.text}: {others.advice}",
             "last_refusal": refusal
             and {"at": refusal.at.isoformat(), "symbol": refusal.symbol, "code": refusal.code, "text": refusal.text},
             "quiet_until": self._quiet_until(),
@@ -281,7 +284,7 @@ class IbGateway:
         return Bars([bars[begin] for begin in sorted(bars)], named(listing.contract), made_of)
 
     def _quiet_until(self) -> str | None:
-        left = self._scheduler.quiet_left
+        left = self.quiet_left
         return (self.as_of() + timedelta(seconds=left)).isoformat() if left else None
 
     async def _find(self, instrument: Instrument, caller: Caller) -> Listing | None:
@@ -340,9 +343,9 @@ class IbGateway:
     def _check_conclusive(self, code: str, said: str, before: Disturbances) -> None:
         now, connectivity = self.as_of(), self._connection.connectivity
         if (ends := reset_ends(now)) is not None:
-            raise _inconclusive(code, said, "while its servers restart", (ends - now).total_seconds())
+            raise inconclusive(code, said, "while its servers restart", (ends - now).total_seconds())
         if not connectivity.conclusive or connectivity.disturbances != before:
-            raise _inconclusive(code, said, "without a whole connection", None)
+            raise inconclusive(code, said, "without a whole connection", None)
 
     async def _head(self, listing: Listing, caller: Caller) -> str | None:
         contract = listing.contract
@@ -386,12 +389,6 @@ class IbGateway:
     def _with_provenance(self, answer: ProviderAnswer, code: str | None) -> ProviderAnswer:
         origin = {"provider": self.name, "gateway": self.name, "code": code}
         return replace(answer, provenance=answer.provenance.model_copy(update=origin))
-
-
-def _inconclusive(code: str, said: str, when: str, retry_after: float | None) -> ProviderUnavailableError:
-    return ProviderUnavailableError(
-        f"Interactive Brokers says that {said}, {when}, which proves nothing", code=code, retry_after=retry_after
-    )
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -11,7 +11,7 @@ from symcache_core import ProviderAnswer
 from symcache_core.errors import ProviderPacingError, SymcacheError
 
 from ..gateway import Bars, Caller, Finding, Problem
-from .advice import SUBSCRIPTION, one_line, row_of, warning_of_others
+from .advice import SUBSCRIPTION, one_line, row_of
 from .codes import IN_ENGLISH, Meaning, classify
 from .connection import IbConnection
 from .connectivity import Connectivity
@@ -30,6 +30,9 @@ REACH = timedelta(days=10)
 LIMIT = 25.0
 """Seconds that the questions may take: one that was asked just before is held up for 15 s, and a no is asked twice."""
 
+LONGEST_QUIET = 15.0
+"""Seconds after the start of the host for which a look waits, beyond that, until history may be asked for at all."""
+
 APART = 15.0
 """Seconds for which what was answered is told again to whoever looks, as long as the connection is the same."""
 
@@ -38,6 +41,11 @@ CALLER = Caller("look")
 
 class Gateway(Protocol):
     """What asks."""
+
+    @property
+    def quiet_left(self) -> float:
+        """Seconds until history is asked for, as nothing of it is just after a start."""
+        ...
 
     def as_of(self) -> datetime:
         """The present (UTC)."""
@@ -92,14 +100,16 @@ class Probes:
 
     async def _ask(self) -> list[Finding]:
         findings: list[Finding] = []
+        quiet = self._gateway.quiet_left
+        waits = quiet if quiet <= LONGEST_QUIET else 0.0
         try:
-            async with asyncio.timeout(LIMIT):
+            async with asyncio.timeout(LIMIT + waits):
                 await self._connection.recheck_taken_ids()
-                if (others := warning_of_others(self._connection.connectivity.taken_ids)) is not None:
+                if (others := self._connection.warning) is not None:
                     findings.append(Finding("other programs", "warn", others.text, others.advice))
                 findings.append(await _contract(self._gateway))
                 if findings[-1].state == "ok":
-                    findings.append(await _market_data(self._gateway))
+                    findings.append(await _market_data(self._gateway) if waits == quiet else _quiet(self._gateway))
         except TimeoutError:
             findings.append(Finding("answers", "fail", f"no answer within {LIMIT:g} s", "restart TWS or IB Gateway"))
         return findings
@@ -121,6 +131,12 @@ async def _contract(gateway: Gateway) -> Finding:
     if verdict.contract_info is None:
         return Finding("contract", "fail", f"{KNOWN} is said to be unknown", "restart TWS or IB Gateway")
     return Finding("contract", "ok", f"{KNOWN} is {one_line(verdict.contract_info.description)}")
+
+
+def _quiet(gateway: Gateway) -> Finding:
+    until = gateway.as_of() + timedelta(seconds=gateway.quiet_left)
+    detail = f"not asked: that waits until {until:%H:%M:%S} UTC, as nothing may be asked just after a start"
+    return Finding("market data", "warn", detail, "look again then")
 
 
 async def _market_data(gateway: Gateway) -> Finding:

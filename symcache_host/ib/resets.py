@@ -10,6 +10,8 @@ from datetime import UTC, datetime, time, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from symcache_core.errors import ProviderUnavailableError
+
 _ZONE = ZoneInfo("America/New_York")
 _DAY = timedelta(days=1)
 
@@ -42,3 +44,17 @@ def reset_ends(now: datetime) -> datetime | None:
             if day.weekday() in window.days and begin <= now < begin + window.lasts:
                 return begin + window.lasts
     return None
+
+
+def inconclusive(code: str, said: str, when: str, retry_after: float | None) -> ProviderUnavailableError:
+    """The error that something was said at a moment when that proves nothing.
+
+    Args:
+        code: By which code.
+        said: What.
+        when: At which moment.
+        retry_after: Seconds after which asking again makes sense, if that is known.
+    """
+    return ProviderUnavailableError(
+        f"Interactive Brokers says that {said}, {when}, which proves nothing", code=code, retry_after=retry_after
+    )

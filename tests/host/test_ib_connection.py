@@ -19,8 +19,9 @@ from tws.protocol import HELLO, ClientMessage, ServerMessage, frame
 from tws.server import SimulatedTws
 
 from symcache_core.errors import ConfigurationError
-from symcache_host.ib.connection import CLIENT_IDS, LONGEST_PAUSE, IbConnection
+from symcache_host.ib.connection import LONGEST_PAUSE, IbConnection
 from symcache_host.ib.connectivity import SETTLING
+from symcache_host.ib.logins import CLIENT_IDS
 from symcache_host.ib.session import IbError
 from symcache_host.settings import HostSettings
 

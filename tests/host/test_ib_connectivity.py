@@ -9,7 +9,7 @@ import pytest
 from tws.codes import words_of
 
 from symcache_host.gateway import Problem
-from symcache_host.ib.connectivity import OUTAGE, SETTLING, Connectivity, Notice
+from symcache_host.ib.connectivity import HELD, OUTAGE, SETTLING, Connectivity, Notice
 from symcache_host.ib.resets import reset_ends
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -280,3 +280,12 @@ def test_ids_that_others_have_are_known_as_long_as_the_socket_lasts():
     assert shared.taken_ids == (1, 2)
     assert shared.taken((2,)).taken_ids == (2,)
     assert shared.closed(at(1)).taken_ids == shared.failed(REFUSED, at(1)).taken_ids == ()
+
+
+def test_an_id_of_ones_own_lost_socket_is_no_others_until_tws_must_have_noticed():
+    again = Connectivity().opened(2, START, (1,)).closed(at(1)).opened(3, at(1), (1, 2))
+    assert (again.taken_ids, again.others(at(1))) == ((1, 2), (1,))
+    assert again.others(at(1) + HELD) == (1, 2)
+    third = again.closed(at(1.5)).opened(4, at(1.5), (2, 3))
+    assert third.others(at(1.5)) == ()
+    assert set(third.closed(at(9)).lost_ids) == {4}

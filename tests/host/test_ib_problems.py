@@ -14,7 +14,7 @@ from tws.server import SimulatedTws
 
 from symcache_host.ib.advice import Failure
 from symcache_host.ib.announcer import REPEATED_AFTER
-from symcache_host.ib.connection import HURRY_APART, IbConnection
+from symcache_host.ib.connection import HEARTBEAT, HURRY_APART, RECHECKED, IbConnection
 from symcache_host.ib.ports import APART, UsualPorts
 from symcache_host.ib.session import IbError
 
@@ -347,6 +347,72 @@ def test_another_program_is_told_of_once_and_no_longer_when_it_has_gone(caplog):
 
     run(main())
     assert sum("another program" in line for line in logged(caplog)) <= 2
+
+
+def test_an_id_of_ones_own_lost_socket_is_no_other_program(caplog):
+    async def main():
+        async with SimulatedTws(behaviours=["id-held=2"]) as tws, connecting(tws.port) as connection:
+            await connection.ready()
+            await tws.drop()
+            await until(lambda: connection.connectivity.client_id == 2)
+            assert (connection.connectivity.taken_ids, connection.warning) == ((1,), None)
+            await asyncio.sleep(2 * HEARTBEAT)
+            assert (connection.connectivity.taken_ids, connection.warning) == ((), None)
+            assert connection.connectivity.client_id == 2
+
+    run(main())
+    assert not any("another program" in line for line in logged(caplog))
+
+
+def test_another_program_that_has_gone_is_no_longer_warned_of():
+    async def main():
+        async with SimulatedTws() as tws:
+            others = [await occupant(tws, client_id) for client_id in range(1, 2 * RECHECKED)]
+            async with connecting(tws.port) as connection:
+                await connection.ready()
+                before = tws.counts()["connects"]
+                await asyncio.sleep(10 * HEARTBEAT)
+                assert "another program" in connection.warning.text
+                assert tws.counts()["connects"] - before <= 10 * RECHECKED
+                for other in others:
+                    other.close()
+                await asyncio.sleep(3 * HEARTBEAT)
+                assert (connection.connectivity.taken_ids, connection.warning) == ((), None)
+                assert connection.connectivity.connected
+
+    run(main())
+
+
+def test_an_id_that_is_still_in_use_after_a_minute_is_warned_of_as_long_as_it_is():
+    async def main():
+        async with SimulatedTws(behaviours=["id-held=200"]) as tws, connecting(tws.port) as connection:
+            await connection.ready()
+            await tws.drop()
+            await until(lambda: connection.connectivity.client_id == 2)
+            assert connection.warning is None
+            await asyncio.sleep(2 * HEARTBEAT)
+            assert "as client 1," in connection.warning.text
+            await asyncio.sleep(3 * HEARTBEAT)
+            assert connection.warning is None
+
+    run(main())
+
+
+def test_a_session_that_ends_while_ids_are_looked_at_again_is_noticed_at_once():
+    async def main():
+        async with SimulatedTws() as tws:
+            other = await occupant(tws, 1)
+            async with connecting(tws.port) as connection:
+                await connection.ready()
+                tws.fault("start", slow=9, times=1)
+                await asyncio.sleep(HEARTBEAT + 1)
+                await tws.drop()
+                began = now()
+                await until(lambda: connection.connectivity.client_id is None)
+                assert (now() - began).total_seconds() < 1
+            other.close()
+
+    run(main())
 
 
 async def occupant(tws, client_id):
