@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from ..protocols import Clock
+from .failures import remembered
 
 
 class Breaker:
@@ -43,8 +44,9 @@ class Breaker:
 
     def failed(self, error: Exception, wait: float | None = None) -> None:
         """Open it, for longer than usual if ``wait`` (seconds) says so."""
+        kept = remembered(error)
         with self._lock:
-            self.error, self._since = error, self._clock()
+            self.error, self._since = kept, self._clock()
             self._wait = max(self._least, wait or 0.0)
 
     def succeeded(self) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
+from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from ..errors import ClosedError
@@ -40,6 +41,8 @@ class _Flight(Generic[T]):
         self.loop = asyncio.get_running_loop()
         self.task = self.loop.create_task(work())
         self.outcome: Future[T] = Future()
+        self.traceback: TracebackType | None = None
+        """Where the work failed, without the waiters that have raised its error since."""
         self.waiters = 0
         self.is_detached = False
 
@@ -87,6 +90,8 @@ class SingleFlight(Generic[T]):
                 if not await self._is_done(flight, deadline):
                     flight.is_detached = True
                     raise SoftTimeoutError(f"no outcome within {soft_timeout} s")
+                if (error := flight.outcome.exception()) is not None:
+                    raise error.with_traceback(flight.traceback)
                 return flight.outcome.result(), led
             except _AbandonedError:
                 continue
@@ -150,6 +155,7 @@ class SingleFlight(Generic[T]):
         if flight.task.cancelled():
             flight.outcome.set_exception(_AbandonedError())
         elif (error := flight.task.exception()) is not None:
+            flight.traceback = error.__traceback__
             flight.outcome.set_exception(error)
         else:
             flight.outcome.set_result(flight.task.result())

@@ -5,6 +5,8 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from answers import Like
+
 from symcache_core.errors import ProviderError
 from symcache_core.models import Outcome
 
@@ -208,7 +210,7 @@ class Model:
             outcome = Outcome.PARTIAL
         self.counts[COUNTERS.get(outcome, outcome.value)] += 1
         self.counts["negatives"] += not entry.is_valid
-        return Answer(outcome, entry, max(0.0, now - entry.at), missing, error)
+        return Answer(outcome, entry, max(0.0, now - entry.at), missing, error and Like(error))
 
     def _reach_storage(self):
         if self.world.storage_error:

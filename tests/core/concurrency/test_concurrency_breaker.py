@@ -26,7 +26,7 @@ def test_closed_it_lets_everyone_pass(breaker):
 
 def test_after_a_failure_nobody_passes_until_the_wait_is_over(breaker, clock):
     breaker.failed(DOWN)
-    assert breaker.error is DOWN
+    assert repr(breaker.error) == repr(DOWN)
     assert not breaker.allows()
     clock.advance(WAIT - 0.001)
     assert not breaker.allows()

@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from answers import Like
 from faulty_backend import LendingBackend
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,7 +80,7 @@ def test_while_it_is_away_what_this_process_knows_serves(storage, backend, answe
     backend.error = UNPLUGGED
     assert storage.find(KEY) is None
     assert storage.find(KEY, known) is known
-    assert storage.error is UNPLUGGED
+    assert storage.error == Like(UNPLUGGED)
     kept = storage.keep(KEY, answered("1h"), known)
     assert set(kept.parts) == {"1d", "1h"}
     assert storage.find(KEY, known) is kept, "what was validated in between is newer than what was known before"
@@ -235,7 +236,7 @@ def test_what_it_refuses_again_waits_on(storage, backend, answered, clock, entri
     for _ in range(3):
         clock.advance(RETRY)
         assert storage.find(KEY) == kept
-        assert (storage.error, storage.unwritten) == (UNPLUGGED, 1)
+        assert (storage.error, storage.unwritten) == (Like(UNPLUGGED), 1)
     backend.write_error = None
     clock.advance(RETRY)
     assert storage.find(KEY) == kept
@@ -247,7 +248,7 @@ def test_what_it_holds_serves_while_it_refuses_writes(storage, backend, answered
     stored = keep_elsewhere("1d")
     backend.write_error = UNPLUGGED
     storage.keep("ib||MSFT||", answered("1d", symbol="MSFT"), None)
-    assert storage.error is UNPLUGGED
+    assert storage.error == Like(UNPLUGGED)
     assert storage.find(KEY) == stored, "a full disk can be read"
 
 
@@ -521,7 +522,7 @@ def test_all_that_is_said_of_an_outage_is_what_it_was_and_what_it_cost(storage, 
 def test_whatever_fails_to_reach_it_notes_why(storage, backend, use):
     backend.error = UNPLUGGED
     use(storage)
-    assert storage.error is UNPLUGGED
+    assert storage.error == Like(UNPLUGGED)
 
 
 def test_what_is_cleared_counts_once_wherever_it_was(storage, backend, answered):
@@ -562,4 +563,4 @@ def test_asking_for_a_size_that_a_backend_does_not_know_says_nothing_of_its_heal
     backend.error = UNPLUGGED
     storage.find(KEY)
     assert storage.size() is None
-    assert storage.error is UNPLUGGED
+    assert storage.error == Like(UNPLUGGED)
