@@ -165,6 +165,14 @@ def answers(info: CachedSymbolInfo, timeframes: Iterable[str], now: float) -> bo
     return -CLOCK_TOLERANCE <= now - info.cached_at < info.ttl_seconds and not missing(info, timeframes, now)
 
 
+def is_answered_since(info: CachedSymbolInfo, timeframes: Iterable[str], since: float) -> bool:
+    """Whether an entry's verdict, and what it says of these timeframes, was given at a moment or later."""
+    if info.cached_at < since:
+        return False
+    parts = map(info.part, timeframes if info.validation_result.is_valid else ())
+    return all(part is not None and part.asked_at >= since for part in parts)
+
+
 def refresh_at(info: CachedSymbolInfo, policy: Policy) -> float:
     """The moment from which a hit asks the provider in the background; a suspect waits for its second opinion."""
     if info.doubted:

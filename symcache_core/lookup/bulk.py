@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -16,7 +15,7 @@ BATCH = 500
 def look_up_many(
     symbols: Iterable[str],
     look_up: Callable[[str], Awaitable[Lookup]],
-    read_ahead: Callable[[Sequence[str]], object],
+    read_ahead: Callable[[Sequence[str]], Awaitable[object]],
     concurrency: int,
 ) -> AsyncGenerator[SymbolLookup, None]:
     """Look symbols up, several at a time.
@@ -26,7 +25,7 @@ def look_up_many(
     Args:
         symbols: Which; read as they are needed.
         look_up: Looks one up.
-        read_ahead: Reads what is stored of many; called in a thread.
+        read_ahead: Reads what is stored of many.
         concurrency: How many to look up at the same time.
 
     Raises:
@@ -41,7 +40,7 @@ def look_up_many(
 
     async def ahead() -> AsyncGenerator[str, None]:
         for batch in _batches(symbols):
-            await asyncio.to_thread(read_ahead, batch)
+            await read_ahead(batch)
             for symbol in batch:
                 yield symbol
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from typing import Self
 
@@ -167,10 +166,13 @@ class PolicyCache:
                     self._counters.missed(symbol)
                     raise
                 return self._answer(symbol, Outcome.STALE, fallback, self._clock(), wanted, error)
-            # Whoever led has what it asked for, even if it lives so short that it is over by now.
+            # Whoever led has what it asked for, even if it lives so short that it is over by now; so has everyone who
+            # wanted no more than that.
             if led and info is not None:
                 return self._answer(symbol, Outcome.MISS if asked else Outcome.HIT, info, self._clock(), wanted)
             outcome = Outcome.COALESCED
+            if asked and info is not None and rules.is_answered_since(info, wanted, now):
+                return self._answer(symbol, outcome, info, self._clock(), wanted)
 
     def get_or_validate_many(
         self, symbols: Iterable[str], timeframes: Iterable[str], validate: Validate, *, concurrency: int = 8
@@ -249,7 +251,8 @@ class PolicyCache:
             drain: Seconds to wait; what is not done by then is cancelled.
         """
         await self._asking.flights.drain(drain, last=True)
-        await asyncio.to_thread(self.close)
+        if not self._closed:
+            await self._threads.run(self.close)
 
     def _begin(self) -> None:
         """Make what has a lock, a thread or a count; a forked child makes its own.
@@ -286,9 +289,9 @@ class PolicyCache:
             self._counters.flush_if_due()
         return self._known.find(symbol, instrument, key)
 
-    def _read_ahead(self, symbols: Sequence[str]) -> None:
+    async def _read_ahead(self, symbols: Sequence[str]) -> None:
         self._check_open()
-        self._known.read_ahead(symbols)
+        await self._threads.run(self._known.read_ahead, symbols)
 
     def _decide(self, question: Question, info: CachedSymbolInfo | None, now: float) -> tuple[Rule, Exception | None]:
         """Which rule serves, and the provider's failure if that is why it is not asked."""

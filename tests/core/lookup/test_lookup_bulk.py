@@ -64,7 +64,7 @@ class Gated:
         return symbol.lower()
 
 
-def ignore(_batch):
+async def ignore(_batch):
     """Read nothing ahead."""
 
 
