@@ -7,11 +7,14 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
+from ..streams import open_closed_streams
+
 INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line and end the process with its exit status."""
+    open_closed_streams()
     try:
         from .app import app
     except ModuleNotFoundError as error:
