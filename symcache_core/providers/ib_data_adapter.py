@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import SecretStr
 
-from ..errors import ProviderError, ProviderNoDataError, ProviderTimeoutError
+from ..errors import ProviderError, ProviderNoDataError
 from ..models import REPLAY, ProviderAnswer
 from ..settings import EMBEDDED, SymcacheSettings
 from .deadline import Deadline
@@ -207,12 +207,7 @@ class IbDataAdapter:
     async def _bars(self, question: dict[str, Any], start: datetime, end: datetime, deadline: Deadline) -> pd.DataFrame:
         begin = before_rounding(start, end) if self._rounds_down else start
         question = question | {"start": begin.isoformat(), "end": end.isoformat()}
-        try:
-            content, url = await self._client.post("/data/historical", question, deadline)
-        except ProviderTimeoutError as error:
-            if self._rounds_down:  # an older host, which has spent the time on attempts of its own
-                raise OlderHostFailure(str(error)) from None
-            raise
+        content, url = await self._client.post("/data/historical", question, deadline)
         url = f"{url}, asked for bars of {question['timeframe']},"
         try:
             frame = read_bars(content, start=start, end=end, provider=self._provider, url=url)

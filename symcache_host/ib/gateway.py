@@ -247,11 +247,12 @@ class IbGateway:
         Raises:
             SymbolNotFoundError: It is not, or was not minutes ago.
         """
-        unknown = self._unknown.get(instrument)
-        if unknown is None and (listing := await self._find(instrument, caller)) is not None:
+        if (unknown := self._unknown.get(instrument)) is not None:
+            suggested = unknown.value
+        elif (listing := await self._find(instrument, caller)) is not None:
             return listing
-        suggested = await self._suggest(instrument, caller) if unknown is None else unknown.value
-        if unknown is None:
+        else:
+            suggested = await self._suggest(instrument, caller)
             self._unknown.put(instrument, suggested)
         raise SymbolNotFoundError(f"Symbol {instrument} not found", suggested_symbol=suggested)
 
