@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from patience import PATIENCE
+from tws.process import TwsProcess
 
 
 @dataclass
@@ -92,3 +93,18 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     running = wait_until_ready(launch(tmp_path_factory.mktemp("host")))
     yield running
     running.stop()
+
+
+@pytest.fixture
+def tws() -> Iterator[TwsProcess]:
+    """A simulated TWS in a process of its own."""
+    with TwsProcess() as running:
+        yield running
+
+
+@pytest.fixture
+def broker(start: Callable[..., Host], tws: TwsProcess) -> Host:
+    """A host service that is connected to it."""
+    host = start("--gateway", "ib", "--ib-port", str(tws.port))
+    assert host.http.post("/data/validate", json={"symbol": "AAPL"}).json()["success"]
+    return host

@@ -10,7 +10,6 @@ import httpx
 import pytest
 from patience import PATIENCE
 from tws.looptime import run
-from tws.process import TwsProcess
 
 from symcache_core import SymcacheSettings, open_symbol_cache
 from symcache_host.gateway import Caller, Priority
@@ -221,19 +220,6 @@ def test_what_goes_on_without_anybody_is_a_refresh_and_ends_within_the_setting_t
 
     timeout = SymcacheSettings().timeout
     assert told(story, gateway, clock=lambda: now) == pytest.approx(timeout, abs=0.2)
-
-
-@pytest.fixture
-def tws():
-    with TwsProcess() as running:
-        yield running
-
-
-@pytest.fixture
-def broker(start, tws):
-    host = start("--gateway", "ib", "--ib-port", str(tws.port))
-    assert host.http.post("/data/validate", json={"symbol": "AAPL"}).json()["success"]
-    return host
 
 
 def at_interactive_brokers(host):

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 from patience import PATIENCE
-from tws.process import TwsProcess
 
 from symcache_core import SymcacheSettings
 from symcache_core.loading import DataManager
@@ -46,19 +45,6 @@ async def until(condition):
     async with asyncio.timeout(PATIENCE):
         while not await asyncio.to_thread(condition):
             await asyncio.sleep(0.01)
-
-
-@pytest.fixture
-def tws():
-    with TwsProcess() as running:
-        yield running
-
-
-@pytest.fixture
-def broker(start, tws):
-    host = start("--gateway", "ib", "--ib-port", str(tws.port))
-    assert host.http.post("/data/validate", json={"symbol": "AAPL"}).json()["success"]
-    return host
 
 
 def at_work(host):

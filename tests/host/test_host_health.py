@@ -6,7 +6,6 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from tws.process import TwsProcess
 
 from symcache_core import SymcacheSettings, open_symbol_cache
 from symcache_host.ib.connection import IbConnection
@@ -40,12 +39,6 @@ NO_IB = {
 
 
 TOLD = ("problem", "advice", "problem_since")
-
-
-@pytest.fixture
-def tws():
-    with TwsProcess() as running:
-        yield running
 
 
 @pytest.fixture
