@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ib_async import Contract
@@ -37,8 +37,11 @@ def is_asked(contract: Contract, instrument: Instrument) -> bool:
 
 
 def is_alike(one: Contract, other: Contract) -> bool:
-    """Whether no spelling of a symbol can tell two contracts apart."""
-    return _said(one) == _said(other)
+    """Whether one contract may stand for another: it is the same, or no spelling of a symbol can tell them apart.
+
+    Of a future, nobody but its holder knows whether another one is as good.
+    """
+    return one.conId == other.conId or (one.secType != _FUTURE and _said(one) == _said(other))
 
 
 def market(contract: Contract) -> str:
@@ -53,31 +56,40 @@ def spelling(contract: Contract) -> str:
     return str(_read(Instrument(name, kind, market(contract), contract.currency)))
 
 
-def alternatives(contracts: Sequence[Contract], instrument: Instrument) -> tuple[str, ...]:
-    """For each of several contracts that a symbol fits, the symbol that means it and no other.
+def names_apart(contracts: Sequence[Contract], instrument: Instrument) -> dict[int, str]:
+    """By the number of each of several contracts that a symbol fits, the symbol that means it and no other.
+
+    One is left out where no spelling can say which it is.
 
     Args:
-        contracts: All that it fits, of which none is the one that is meant.
+        contracts: All that it fits.
         instrument: The symbol.
     """
-    apart: dict[str, None] = {}
+    apart: dict[int, str] = {}
     for contract in contracts:
         for said in _spellings(contract, instrument):
             if all(is_alike(each, contract) for each in fitting(contracts, said) if _is_on_day(each, said)):
-                apart[str(said)] = None
+                apart[contract.conId] = str(said)
                 break
-    return tuple(apart)
+    return apart
 
 
-def ambiguous(instrument: Instrument, others: Sequence[str], said: str = "") -> AmbiguousSymbolError:
+def ambiguous(
+    instrument: Instrument, others: Iterable[str], said: str = "", *, unnamed: int = 0
+) -> AmbiguousSymbolError:
     """The error about a symbol that fits several contracts.
 
     Args:
         instrument: The symbol.
         others: For each contract, the symbol that means it.
         said: What Interactive Brokers said, if it names none of them.
+        unnamed: How many contracts it fits that no symbol means.
     """
-    how = f"ask for {' or '.join(others)}" if others else "say which with @VENUE:CURRENCY, ,class= or ,multiplier="
+    others = tuple(dict.fromkeys(others))
+    told = [f"ask for {' or '.join(others)}"] if others else []
+    if unnamed:
+        told.append(f"{unnamed} {'more ' if others else ''}of what it fits cannot be told apart by a symbol")
+    how = "; ".join(told) or "say which with @VENUE:CURRENCY, ,class= or ,multiplier="
     message = f"{instrument} is ambiguous: {how}" + (f" ({said})" if said else "")
     return AmbiguousSymbolError(message, alternatives=others)
 

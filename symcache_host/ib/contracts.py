@@ -16,7 +16,7 @@ from symcache_core.errors import InvalidSymbolError
 from symcache_core.symbols import CURRENCIES, Instrument
 
 from ..wire import Basis, Session
-from .ambiguity import alternatives, ambiguous, fitting, is_alike, is_asked, market, spelling
+from .ambiguity import ambiguous, fitting, is_alike, is_asked, market, names_apart, spelling
 from .exchanges import has_other_names, house, present_name
 from .hours import day_of, trading_hours, zone_of
 from .spellings import coin_and_currency, future_forms, share_forms
@@ -97,13 +97,13 @@ _CONTRACT_FIELDS = (
 class Listing(NamedTuple):
     """What Interactive Brokers knows a symbol as; ``others`` are the symbols of what else it could have been.
 
-    ``why`` says what sets it apart from those.
+    ``note`` says which it is of several, and what sets it apart from the others.
     """
 
     details: ContractDetails
     contract: Contract
     others: tuple[str, ...] = ()
-    why: str = ""
+    note: str = ""
 
 
 def candidates(instrument: Instrument, today: date) -> tuple[Contract, ...]:
@@ -182,10 +182,14 @@ def choose(found: Sequence[ContractDetails], instrument: Instrument) -> Listing 
     if not known:
         return None
     chosen, why = _chosen(known)
+    names = names_apart(known, instrument) if len(known) > 1 else {}
     if chosen is None:
-        raise ambiguous(instrument, alternatives(known, instrument))
+        raise ambiguous(instrument, names.values(), unnamed=len(known) - len(names))
     details, _ = by_id[chosen.conId]
-    return Listing(details, chosen, tuple(spelling(other) for other in known if other is not chosen), why)
+    name = names.get(chosen.conId) or spelling(chosen)
+    others = tuple(dict.fromkeys(other for other in names.values() if other != name))
+    note = _note(instrument, name, why, others, len(known)) if len(known) > 1 else ""
+    return Listing(details, chosen, others, note)
 
 
 def describe(listing: Listing, instrument: Instrument) -> ContractInfo:
@@ -202,7 +206,7 @@ def describe(listing: Listing, instrument: Instrument) -> ContractInfo:
         "min_tick": details.minTick,
         "time_zone_id": details.timeZoneId,
         "alternatives": listing.others,
-        "note": _note(listing, instrument),
+        "note": listing.note,
     }
     return ContractInfo(
         symbol=str(instrument.unqualified()),
@@ -355,8 +359,7 @@ def _rank(contract: Contract) -> int:
     return len(_PRIMARY) + (exchange in _OVER_THE_COUNTER)
 
 
-def _note(listing: Listing, instrument: Instrument) -> str:
-    if not listing.others:
-        return ""
-    chosen, others = spelling(listing.contract), ", ".join(listing.others)
-    return f"{instrument} is ambiguous: this is {chosen}, {listing.why}; there is also {others}"
+def _note(instrument: Instrument, name: str, why: str, others: Sequence[str], known: int) -> str:
+    unnamed = known - 1 - len(others)
+    also = [*others, *([f"{unnamed} that no symbol tells apart"] if unnamed else [])]
+    return f"{instrument} is ambiguous: this is {name}, {why}; there is also {', '.join(also)}"

@@ -218,7 +218,9 @@ def test_of_two_that_no_spelling_tells_apart_the_first_is_taken_and_none_is_call
     found, instrument = [listed(1, "NYSE"), listed(2, "NYSE")], Instrument.parse("RY")
     listing = choose(found, instrument)
     assert listing.contract.conId == 1
-    assert "RY@NYSE:USD, the first that was told" in describe(listing, instrument).details["note"]
+    assert describe(listing, instrument).details["note"] == (
+        "RY is ambiguous: this is RY@NYSE:USD, the first that was told; there is also 1 that no symbol tells apart"
+    )
 
 
 def test_of_what_is_told_of_a_share_at_many_exchanges_that_is_taken_to_which_orders_are_routed():

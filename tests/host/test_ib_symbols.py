@@ -18,6 +18,7 @@ from symcache_core.errors import AmbiguousSymbolError, InvalidSymbolError, Symbo
 from symcache_core.symbols import Instrument
 from symcache_host.gateway import Caller
 from symcache_host.ib.contracts import candidates, choose
+from symcache_host.ib.exchanges import present_name
 from symcache_host.ib.gateway import IbGateway
 from symcache_host.ib.session import IbError
 from symcache_host.service import HostService
@@ -204,6 +205,37 @@ def test_what_fits_several_names_each_in_the_spelling_that_chooses_it(symbol, al
     assert len({local(each, broker) for each in alternatives}) == len(alternatives)
 
 
+@pytest.mark.parametrize(
+    ("classes", "alternatives", "says"),
+    [
+        (["N,M", "N@M"], (), "2 of what it fits cannot be told apart"),
+        (["NM", "NM"], (), "2 of what it fits cannot be told apart"),
+        (["NM2", "NM2", "NM3"], ("FUT:NMH3@CME:USD,class=NM3",), "2 more of what it fits cannot be told apart"),
+    ],
+)
+def test_futures_that_no_spelling_tells_apart_are_ambiguous_all_the_same(classes, alternatives, says):
+    broker = Broker(*[future("NMH3", "NM", name, "10", "20130315", "CME") for name in classes])
+    with pytest.raises(AmbiguousSymbolError, match=says) as raised:
+        answer("FUT:NMH3", broker)
+    assert raised.value.alternatives == alternatives
+
+
+@pytest.mark.parametrize(
+    ("symbol", "chosen", "also"),
+    [
+        ("FUT:LCH3", "FUT:LCH3@CME:USD,class=LC", "FUT:LCH3@CME:USD,class=LCM"),
+        ("FUT:LC 201303", "FUT:LC 201303@CME:USD,class=LC", "FUT:LC 201303@CME:USD,class=LCM"),
+    ],
+)
+def test_a_note_about_futures_with_one_local_symbol_tells_them_apart(symbol, chosen, also):
+    broker = Broker(*[future("LCH3", "LC", name, "10", "20130315", "CME") for name in ("LC", "LCM")])
+    details = answer(symbol, broker).result.contract_info.details
+    assert details["note"] == (
+        f"{symbol} is ambiguous: this is {chosen}, the one whose trading class is the symbol; there is also {also}"
+    )
+    assert details["alternatives"] == (also,)
+
+
 @pytest.mark.parametrize("kind", ["IND", "CMDTY", "CFD"])
 def test_whatever_is_no_share_and_no_future_is_ambiguous_if_there_are_several(kind):
     broker = Broker(other("X", kind, "SMART" if kind != "IND" else "A", "USD"), other("X", kind, "SMART,B", "CHF"))
@@ -261,13 +293,23 @@ ASKED = st.one_of(
 NARROWED = st.sampled_from(["", "", "", "@EUREX", "@NYMEX", "@:EUR", "@LSE", "@SMART", ",class=X", "@CME,multiplier=5"])
 
 
-def resolved(symbol, broker):
-    """The contract that the first form of a symbol that is known stands for."""
+def found_as(symbol, broker):
+    """What the first form of a symbol that is known stands for."""
     instrument = Instrument.parse(symbol)
-    for contract in candidates(instrument, TODAY):
-        if listing := choose(broker.find(contract), instrument):
-            return listing.contract
-    return None
+    return next(
+        (
+            listing
+            for contract in candidates(instrument, TODAY)
+            if (listing := choose(broker.find(contract), instrument)) is not None
+        ),
+        None,
+    )
+
+
+def resolved(symbol, broker):
+    """The contract of that."""
+    listing = found_as(symbol, broker)
+    return listing and listing.contract
 
 
 def refusal(symbol, broker):
@@ -277,6 +319,23 @@ def refusal(symbol, broker):
     except AmbiguousSymbolError as error:
         return error
     return None
+
+
+def cannot_be_named(contracts):
+    """Whether a symbol cannot say the class of one of several contracts, or two are the same but for a number."""
+    if any(mark in each.contract.tradingClass for each in contracts for mark in ",@"):
+        return True
+    said = [
+        (
+            present_name(each.validExchanges.rpartition(",")[2]),
+            each.contract.currency,
+            each.contract.tradingClass,
+            float(each.contract.multiplier or 0),
+            each.contract.lastTradeDateOrContractMonth[:8],
+        )
+        for each in contracts
+    ]
+    return len(set(said)) < len(said)
 
 
 @given(ASKED, NARROWED)
@@ -289,8 +348,25 @@ def test_each_alternative_is_exactly_one_of_the_contracts_and_all_of_them_are_ap
     found = [resolved(each, broker) for each in error.alternatives]
     assert None not in found
     assert len({contract.conId for contract in found}) == len(found)
-    assert len(found) > 1 or any(mark in each.contract.tradingClass for each in contracts for mark in ",@")
+    assert len(found) > 1 or cannot_be_named(contracts)
     assert all(each in str(error) for each in error.alternatives)
+
+
+@given(ASKED, NARROWED)
+def test_a_note_names_the_contract_and_no_other_and_each_of_the_others_by_its_own_symbol(asked, narrowed):
+    contracts, spelling = asked
+    instrument, broker = Instrument.parse(spelling + narrowed), Broker(*contracts)
+    listing = None if refusal(str(instrument), broker) else found_as(str(instrument), broker)
+    if listing is None or not listing.others:
+        return
+    for each in listing.others:
+        other = resolved(each, broker)
+        assert other is not None
+        assert other.conId != listing.contract.conId
+        assert each in listing.note
+    chosen = listing.note.partition("this is ")[2].partition(", the ")[0]
+    assert chosen not in listing.others
+    assert resolved(chosen, broker).conId == listing.contract.conId
 
 
 @given(ASKED, NARROWED)
