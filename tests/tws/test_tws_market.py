@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from ib_async import IB, Contract, Crypto, Forex, Future, StartupFetchNONE, Stock
@@ -123,6 +123,14 @@ def test_shorter_and_longer_bars_add_up_to_the_days():
     month = bars(APPLE, "20130228-23:59:59", "1 Y", "1 month")[-1]
     assert (month.date, month.open, month.close) == (date(2013, 2, 28), days[0].open, days[-1].close)
     assert month.high == max(bar.high for bar in days)
+
+
+@pytest.mark.parametrize("end", ["20121028-01:00:00", "20121028-05:00:00", "20121104-01:00:00", "20120704-00:15:00"])
+def test_a_duration_in_seconds_reaches_into_a_session_that_began_the_day_before(end):
+    coin = Crypto("BTC", "PAXOS", "USD")
+    found = bars(coin, end, "900 S", "1 min", "AGGTRADES", rth=False)
+    ends = datetime.strptime(end, "%Y%m%d-%H:%M:%S").replace(tzinfo=UTC)
+    assert [bar.date for bar in found] == [ends - timedelta(minutes=left) for left in range(15, 0, -1)]
 
 
 @pytest.mark.parametrize(
