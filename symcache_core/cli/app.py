@@ -43,7 +43,7 @@ def symcache(
     Exit status, the worst one of several symbols:
       0  done
       1  the answer is no: an invalid symbol, or one that is not cached
-      2  wrong usage or configuration
+      2  wrong usage or configuration; a symbol that has to say more
       3  provider or storage unavailable
     130  interrupted
     """

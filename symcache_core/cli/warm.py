@@ -168,5 +168,5 @@ def _record(provider: str, summary: WarmingSummary) -> dict[str, Any]:
 def _failure(symbol: str, error: Exception) -> dict[str, Any]:
     failure: dict[str, Any] = {"symbol": symbol, "error": str(error)}
     if isinstance(error, AmbiguousSymbolError):
-        failure["alternatives"] = list(error.alternatives)
+        failure |= {"error_code": error.code, "alternatives": list(error.alternatives)}
     return failure

@@ -59,7 +59,9 @@ def test_programs_read_them_as_a_list(invoke, command):
 def test_warming_says_so_in_its_summary(invoke):
     done = invoke("warm", SYMBOL, "--json")
     assert done.exit_code == 2
-    assert json.loads(done.stdout)["failed"] == [{"symbol": SYMBOL, "error": MESSAGE, "alternatives": ALTERNATIVES}]
+    assert json.loads(done.stdout)["failed"] == [
+        {"symbol": SYMBOL, "error": MESSAGE, "error_code": "ambiguous", "alternatives": ALTERNATIVES}
+    ]
     assert MESSAGE in invoke("warm", SYMBOL).stderr
 
 
