@@ -20,6 +20,7 @@
     │   ├── ProviderPacingError       asked too often; see ``retry_after``
     │   ├── ProviderPermissionError   not allowed to see this
     │   ├── AmbiguousSymbolError      there are several, and nothing says which; see ``alternatives``
+    │   ├── RefusedSymbolError        not to be asked for in this form              (also an InvalidSymbolError)
     │   ├── InvalidAnswerError        what it gave is no verdict                    (also a ValueError)
     │   └── ProviderNoDataError       it says that there are no bars, which proves nothing
     └── LoadCancelledError            a load was told to stop
@@ -32,6 +33,9 @@ from typing import ClassVar
 
 AMBIGUOUS = "ambiguous"
 """The code of a symbol that fits several instruments."""
+
+INVALID_SYMBOL = "invalid_symbol"
+"""The code of a symbol that the provider cannot be asked about."""
 
 
 class SymcacheError(Exception):
@@ -155,6 +159,19 @@ class AmbiguousSymbolError(ProviderError):
     ) -> None:
         super().__init__(message, code=code, retry_after=retry_after)
         self.alternatives = tuple(alternatives)
+
+
+class RefusedSymbolError(ProviderError, InvalidSymbolError):
+    """The provider cannot be asked about such a symbol: options, say, or a future without its expiry.
+
+    Args:
+        message: What to show; it says what to ask for instead.
+        code: The provider's own code for what happened.
+        retry_after: Never of use here: asking again changes nothing.
+    """
+
+    def __init__(self, message: str, *, code: str | None = INVALID_SYMBOL, retry_after: float | None = None) -> None:
+        super().__init__(message, code=code, retry_after=retry_after)
 
 
 class InvalidAnswerError(ProviderError, ValueError):

@@ -12,6 +12,7 @@ from typing import Any
 
 from symcache_core import BulkSymbolCache, CachedSymbolInfo, Lookup, ProviderAnswer, SymbolLookup
 from symcache_core.errors import (
+    INVALID_SYMBOL,
     AmbiguousSymbolError,
     InvalidSymbolError,
     ProviderError,
@@ -265,7 +266,7 @@ class HostService:
             "success": False,
             "error": str(error) if is_expected else FAULT,
             "error_kind": _kind(error),
-            "error_code": getattr(error, "code", None),
+            "error_code": _code(error),
             "retry_after": getattr(error, "retry_after", None),
             "suggested_symbol": getattr(error, "suggested_symbol", None),
             "alternatives": list(error.alternatives) if isinstance(error, AmbiguousSymbolError) else None,
@@ -306,6 +307,12 @@ def _kind(error: Exception) -> ErrorKind:
             return "permanent"
         case _:
             return "transient"
+
+
+def _code(error: Exception) -> str | None:
+    if isinstance(error, InvalidSymbolError) and not isinstance(error, SymbolNotFoundError | ProviderError):
+        return INVALID_SYMBOL
+    return getattr(error, "code", None)
 
 
 def _contract(info: CachedSymbolInfo) -> dict[str, Any]:

@@ -167,6 +167,8 @@ def _record(provider: str, summary: WarmingSummary) -> dict[str, Any]:
 
 def _failure(symbol: str, error: Exception) -> dict[str, Any]:
     failure: dict[str, Any] = {"symbol": symbol, "error": str(error)}
+    if (code := getattr(error, "code", None)) is not None:
+        failure["error_code"] = code
     if isinstance(error, AmbiguousSymbolError):
-        failure |= {"error_code": error.code, "alternatives": list(error.alternatives)}
+        failure["alternatives"] = list(error.alternatives)
     return failure

@@ -19,12 +19,14 @@ from pydantic_core import from_json
 
 from ..errors import (
     AMBIGUOUS,
+    INVALID_SYMBOL,
     AmbiguousSymbolError,
     ProviderError,
     ProviderNoDataError,
     ProviderPacingError,
     ProviderPermissionError,
     ProviderUnavailableError,
+    RefusedSymbolError,
 )
 from ..frozen import FrozenDict, FrozenJson
 from ..models import Basis, ContractInfo, Provenance, ProviderAnswer, ValidationResult
@@ -354,6 +356,8 @@ def _failure(answer: _Answer, url: str) -> ProviderError:
         return ProviderNoDataError(message)
     if answer.error_code == AMBIGUOUS:
         return AmbiguousSymbolError(message, alternatives=answer.alternatives or ())
+    if answer.error_code == INVALID_SYMBOL:
+        return RefusedSymbolError(message)
     if answer.is_older and _UNKNOWN_TIMEFRAME.search(message):
         return ProviderError(f"{url} says: {message}")
     kinds = {

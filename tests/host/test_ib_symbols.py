@@ -548,6 +548,23 @@ def test_the_host_says_so_on_the_wire_and_stores_nothing(hosted):
     assert stored == ["AAPL"]
 
 
+@pytest.mark.parametrize("symbol", ["CONTFUT:ES@CME", "OPT:AAPL", "FUT:ES"])
+def test_the_host_says_of_what_cannot_be_asked_for_that_the_symbol_is_at_fault(hosted, symbol):
+    async def story(host, cache):
+        alone = await host.validate(symbol, ["1d"])
+        many = await host.validate_many([symbol, "AAPL"], [])
+        bars = await host.historical(
+            HistoricalRequest(symbol=symbol, timeframe="1d", start="2013-01-01", end="2013-02-01")
+        )
+        return alone, many.results[symbol], bars, await host.head_timestamp(symbol, "1d"), list(cache.symbols())
+
+    *answers, stored = hosted(story, everything())
+    for each in answers:
+        assert (each.success, each.error_kind, each.error_code) == (False, "permanent", "invalid_symbol")
+        assert "ask for" in each.error or "needs" in each.error or "not kept" in each.error
+    assert stored == ["AAPL"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
