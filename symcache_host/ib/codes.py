@@ -80,7 +80,10 @@ _NO_PERMISSION = (
     *("berechtigung", "abonn", "autorisation", "autorizzazion", "permess", "abbonament", "permiso", "suscri"),
     *("разрешени", "подпис", "权限", "權限", "订阅", "訂閱", "権限"),
 )
-_AMBIGUOUS = ("ambigu", "mehrdeutig", "неоднозначн", "不明确", "不明確", "曖昧", "あいまい")
+_AMBIGUOUS = (
+    *("ambigu", "ambígu", "mehrdeutig", "eindeutig", "неоднозначн"),
+    *("不明确", "不明確", "歧义", "歧義", "曖昧", "あいまい"),
+)
 
 # Of several lines for a code, the first one whose words are in the text holds.
 TABLE = (
