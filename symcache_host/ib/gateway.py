@@ -193,7 +193,7 @@ class IbGateway:
                 is_valid=False,
                 symbol=symbol,
                 error_message=f"Symbol {symbol} not found",
-                suggested_symbol=await self._suggest(instrument, caller),
+                suggested_symbol=await self._note_unknown(instrument, caller),
             )
             answer = ProviderAnswer(negative, confirmed=is_asked_in_every_form(instrument))
             return self._with_provenance(answer, NO_CONTRACT)
@@ -204,6 +204,8 @@ class IbGateway:
                 heads = dict.fromkeys(timeframes, await self._head(listing, caller))
             except ProviderError as error:
                 code = error.code
+                if code == NO_CONTRACT:
+                    self._listings.discard(instrument)
         positive = ValidationResult(
             is_valid=True, symbol=symbol, contract_info=describe(listing, instrument), head_timestamps=heads or None
         )
@@ -252,9 +254,14 @@ class IbGateway:
         elif (listing := await self._find(instrument, caller)) is not None:
             return listing
         else:
-            suggested = await self._suggest(instrument, caller)
-            self._unknown.put(instrument, suggested)
+            suggested = await self._note_unknown(instrument, caller)
         raise SymbolNotFoundError(f"Symbol {instrument} not found", suggested_symbol=suggested)
+
+    async def _note_unknown(self, instrument: Instrument, caller: Caller) -> str | None:
+        """Remember that a symbol is unknown, and what it may have been meant to be."""
+        suggested = await self._suggest(instrument, caller)
+        self._unknown.put(instrument, suggested)
+        return suggested
 
     async def _bars_of(
         self,
@@ -331,7 +338,7 @@ class IbGateway:
 
     async def _suggest(self, instrument: Instrument, caller: Caller) -> str | None:
         """What an unknown symbol may have been meant to be; a failure to find out is none of the caller's."""
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, InvalidSymbolError):  # what a long symbol hints at may be too long for one
             async with asyncio.timeout(HINTS_TIMEOUT):
                 for hint in hints(instrument):
                     with suppress(ProviderError, InvalidSymbolError):

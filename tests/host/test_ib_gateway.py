@@ -1000,13 +1000,62 @@ def test_bars_of_an_unknown_symbol_cost_their_requests_once_in_some_minutes():
     assert twice == 2 * once
 
 
+def test_bars_of_a_symbol_that_was_found_unknown_a_moment_ago_cost_no_request():
+    async def story(tws, gateway):
+        await gateway.validate("USD.EUR", [], CALLER)
+        once = tws.counts()["requests"]["details"]
+        with pytest.raises(SymbolNotFoundError) as raised:
+            await gateway.bars("USD.EUR", "1d", on("2012-01-03"), on("2012-01-31"), CALLER)
+        bars = tws.counts()["requests"]["details"]
+        await gateway.validate("USD.EUR", [], CALLER)
+        return once, bars, tws.counts()["requests"]["details"], raised.value.suggested_symbol
+
+    once, bars, again, suggested = told(story)
+    assert (bars, again, suggested) == (once, 2 * once, "EURUSD")
+
+
+def test_bars_of_a_symbol_that_is_known_by_now_are_asked_for():
+    async def story(tws, gateway):
+        day = "1d", on("2012-01-03"), on("2012-01-31"), CALLER
+        tws.fault("details", code=200, symbol="IBM")
+        with pytest.raises(SymbolNotFoundError):
+            await gateway.bars("IBM", *day)
+        tws.clear_faults()
+        await gateway.validate("IBM", [], CALLER)
+        return await gateway.bars("IBM", *day)
+
+    assert len(told(story).bars) == 20
+
+
+@pytest.mark.parametrize("kind", ["head", "bars"])
+def test_a_contract_that_is_unknown_when_its_history_is_asked_for_is_found_anew_once_in_a_call(kind):
+    async def story(tws, gateway):
+        day = "1d", on("2012-01-03"), on("2012-01-31"), CALLER
+        await gateway.bars("IBM", *day)
+        tws.fault(kind, code=200)
+        before = tws.counts()["requests"]["details"]
+        if kind == "head":
+            code = (await gateway.validate("IBM", ["1d"], CALLER)).provenance.code
+            await gateway.bars("IBM", *day)
+        else:
+            with pytest.raises(ProviderUnavailableError) as raised:
+                await gateway.bars("IBM", *day)
+            code = raised.value.code
+        return code, tws.counts()["requests"]["details"] - before
+
+    assert told(story) == ("200", 2 if kind == "head" else 1)
+
+
 def test_a_suggestion_that_does_not_come_holds_up_no_verdict():
     async def story(tws, gateway):
         tws.fault("details", hang=True, symbol="EUR")
         began = asyncio.get_running_loop().time()
         answer = await gateway.validate("USD.EUR", [], CALLER)
-        return answer.result, answer.confirmed, asyncio.get_running_loop().time() - began
+        took = asyncio.get_running_loop().time() - began
+        await asyncio.sleep(0.1)
+        return answer.result, answer.confirmed, took, gateway.status()
 
-    result, confirmed, took = told(story)
+    result, confirmed, took, status = told(story)
     assert (result.is_valid, result.suggested_symbol, confirmed) == (False, None, True)
     assert took < SECOND_LOOK + HINTS_TIMEOUT + 1
+    assert (status["open_requests"], status["waiting"]) == (0, 0)
