@@ -116,6 +116,9 @@ _SIDES: Mapping[str, str] = MappingProxyType(
     {"IBIS": "IBIS2", "IBIS2": "IBIS", "LSE": "LSEETF", "LSEETF": "LSE", "BVME": "BVME.ETF", "BVME.ETF": "BVME"}
 )
 
+_SEPARATORS = " ./-"
+"""What parts the pieces of a symbol, and is one too many at its beginning and, but in London, at its end."""
+
 _COIN = re.compile(r"(?P<coin>[A-Z]{2,5}?)(?:USDT|USDC|USD)")
 _LOCAL_SYMBOL = re.compile(r"[A-Z0-9]{2,4}[FGHJKMNQUVXZ]\d{1,2}")
 _PREFERRED = re.compile(r"(?P<root>[A-Z]{1,5})(?: |[\^+$]|PR)(?P<series>[A-Z])")
@@ -125,6 +128,8 @@ _DAY = re.compile(r"(?P<month>.+ \d{6})\d\d")
 def hints(instrument: Instrument) -> Iterator[Instrument]:
     """What may have been meant, the most likely first; each is to be tried before it is told."""
     symbol = instrument.symbol
+    if (bare := symbol.strip(_SEPARATORS)) not in ("", symbol):
+        yield Instrument.parse(str(replace(instrument, symbol=bare)))
     if instrument.asset_type == "CASH":
         yield from _pairs(instrument)
     if instrument.asset_type == "FUT" and (match := _DAY.fullmatch(symbol)):

@@ -462,6 +462,14 @@ def test_words_that_are_no_month_may_be_written_with_more_spaces_than_anyone_kno
         ("AAPL@LSE", None),
         ("FUT:ESH3@EUREX", "FUT:ESH3@CME:USD"),
         ("FUT:ES 20130314@CME", "FUT:ES 201303@CME"),
+        ("/AAPL", "AAPL"),
+        ("AAPL/", "AAPL"),
+        ("AAPL.", "AAPL"),
+        ("-EUR/USD-", "EURUSD"),
+        ("FUT:/ESH3@CME", "FUT:ESH3@CME"),
+        ("BP/@LSE", "BP@LSE"),
+        ("/", None),
+        ("ZZZZ.", None),
         ("ZZZZ", None),
         ("KWEB@XYZ", None),
     ],
@@ -471,6 +479,12 @@ def test_what_an_unknown_symbol_was_plainly_meant_to_be_is_suggested(symbol, sug
     found = answer(symbol, broker)
     assert (found.result.is_valid, found.result.suggested_symbol) == (False, suggested)
     assert suggested is None or answer(suggested, broker).result.is_valid
+
+
+@pytest.mark.parametrize("symbol", ["XNAS:" + "A" * 123, "A" * 120 + ".TO", "A" * 120 + "@XLON", "." + "A" * 127])
+def test_an_unknown_symbol_of_nearly_the_greatest_length_is_a_negative_like_any_other(symbol):
+    found = answer(symbol)
+    assert (found.result.is_valid, found.result.suggested_symbol, found.confirmed) == (False, None, True)
 
 
 def test_a_suggestion_goes_with_the_failure_of_bars_too():
