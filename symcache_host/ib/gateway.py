@@ -27,7 +27,7 @@ from symcache_core.timeframes import TIMEFRAMES, Timeframe
 
 from ..gateway import Bar, Bars, Caller, Finding, Problem
 from ..wire import Session
-from .ambiguity import ambiguous, spelling
+from .ambiguity import ambiguous
 from .bars import bar_of
 from .connection import IbConnection
 from .connectivity import Disturbances
@@ -44,7 +44,7 @@ from .contracts import (
     what_to_show,
 )
 from .durations import spans
-from .hints import fits, hints
+from .hints import fits, hints, told
 from .paced_client import SILENT, PacedClient
 from .pacing import Scheduler
 from .probes import Probes, advised
@@ -203,8 +203,7 @@ class IbGateway:
             try:
                 heads = dict.fromkeys(timeframes, await self._head(listing, caller))
             except ProviderError as error:
-                code = error.code
-                if code == NO_CONTRACT:
+                if (code := error.code) == NO_CONTRACT:
                     self._listings.discard(instrument)
         positive = ValidationResult(
             is_valid=True, symbol=symbol, contract_info=describe(listing, instrument), head_timestamps=heads or None
@@ -344,8 +343,7 @@ class IbGateway:
                     with suppress(ProviderError, InvalidSymbolError):
                         listing = await self._look(hint, caller)
                         if listing is not None and fits(hint, instrument, listing.details):
-                            is_told_apart = bool(hint.venue) or not instrument.venue
-                            return str(hint) if is_told_apart else spelling(listing.contract)
+                            return str(told(hint, instrument, listing.contract))
         return None
 
     def _check_conclusive(self, code: str, said: str, before: Disturbances) -> None:

@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from ib_async import ContractDetails
+from ib_async import Contract, ContractDetails
 
 from symcache_core.symbols import CURRENCIES, Instrument
+
+from .ambiguity import market
 
 _SHARES = ("", "STK")
 _METALS = ("XAU", "XAG", "XPT", "XPD")
@@ -152,6 +154,13 @@ def fits(hint: Instrument, instrument: Instrument, details: ContractDetails) -> 
     if hint.venue or not instrument.venue or instrument.asset_type not in _SHARES:
         return True
     return instrument.venue in details.validExchanges.split(",")
+
+
+def told(hint: Instrument, instrument: Instrument, contract: Contract) -> Instrument:
+    """A hint as it is told of: with the market of what it means, if the symbol named another one."""
+    if hint.venue or not instrument.venue:
+        return hint
+    return replace(hint, venue=market(contract), currency=contract.currency)
 
 
 def _pairs(instrument: Instrument) -> Iterator[Instrument]:

@@ -481,6 +481,11 @@ def test_what_an_unknown_symbol_was_plainly_meant_to_be_is_suggested(symbol, sug
     assert suggested is None or answer(suggested, broker).result.is_valid
 
 
+def test_a_suggestion_keeps_what_sets_it_apart():
+    broker = Broker(*[future("LCH3", "LC", "LC", size, "20130315", "CME") for size in ("10", "20")])
+    assert answer("FUT:LCH3@EUREX,multiplier=10", broker).result.suggested_symbol == "FUT:LCH3@CME:USD,multiplier=10"
+
+
 @pytest.mark.parametrize("symbol", ["XNAS:" + "A" * 123, "A" * 120 + ".TO", "A" * 120 + "@XLON", "." + "A" * 127])
 def test_an_unknown_symbol_of_nearly_the_greatest_length_is_a_negative_like_any_other(symbol):
     found = answer(symbol)
