@@ -195,8 +195,8 @@ class IbGateway:
                 error_message=f"Symbol {symbol} not found",
                 suggested_symbol=await self._note_unknown(instrument, caller),
             )
-            answer = ProviderAnswer(negative, confirmed=is_asked_in_every_form(instrument))
-            return self._with_provenance(answer, NO_CONTRACT)
+            is_sure = is_asked_in_every_form(instrument)
+            return self._with_provenance(ProviderAnswer(negative, confirmed=is_sure), NO_CONTRACT)
         heads: dict[str, str | None] = {}
         code = None
         if timeframes:
@@ -227,8 +227,7 @@ class IbGateway:
         """
         self.calls += 1
         instrument, frame = Instrument.parse(symbol), TIMEFRAMES[timeframe]
-        cached = self._listings.get(instrument)
-        if cached is not None:
+        if (cached := self._listings.get(instrument)) is not None:
             try:
                 return await self._bars_of(cached.value, instrument, frame, (start, end), session, caller)
             except ProviderError as error:
