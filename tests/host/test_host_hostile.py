@@ -23,6 +23,8 @@ from symcache_host.gateway import Caller
 from symcache_host.ib.connection import IbConnection
 from symcache_host.ib.gateway import IbGateway
 
+pytestmark = pytest.mark.once
+
 POLITE = {200, 404, 405, 413, 422}
 AS_JSON = {"Content-Type": "application/json"}
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO|WARNING) (symcache|uvicorn\.error): \S")

@@ -12,6 +12,8 @@ from tws.process import TwsProcess
 
 from symcache_core.timeframes import TIMEFRAMES
 
+pytestmark = pytest.mark.once
+
 TOKEN = "a-token-of-this-test"
 LET_IN = {"401", "421"}
 STATUSES = {

@@ -16,6 +16,8 @@ from symcache_core import ContractInfo
 from symcache_core.loading.calendars import Calendar, calendar_of
 from symcache_core.timeframes import Timeframe, timeframe_of
 
+pytestmark = pytest.mark.once
+
 FIRST, LAST = pd.Timestamp("2007-01-01"), pd.Timestamp("2027-12-31")
 MONTH = Timeframe("1M", timedelta(days=31), timedelta(days=5 * 365))
 DAY, WEEK = timeframe_of("1d"), timeframe_of("1w")
