@@ -5,33 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
-from json_server import JsonServer
+from failing_host import FailingHost
 
 SYMBOL = "FUT:DAX 201303@EUREX"
 ALTERNATIVES = [f"{SYMBOL}:EUR,class=FDAX", f"{SYMBOL}:EUR,class=FDXM"]
 MESSAGE = f"{SYMBOL} is ambiguous: ask for {' or '.join(ALTERNATIVES)}"
-ORIGIN = {"provenance": {"gateway": "ib", "host": "symcache 0.1.0"}}
-AMBIGUOUS = {
-    **ORIGIN,
-    "success": False,
-    "error": MESSAGE,
-    "error_kind": "permanent",
-    "error_code": "ambiguous",
-    "alternatives": ALTERNATIVES,
-}
-
-
-class Host(JsonServer):
-    """A host service that knows several of everything."""
-
-    def answer(self, _method, _path, question):
-        symbols = question.get("symbols")
-        return 200, {**ORIGIN, "success": True, "results": dict.fromkeys(symbols, AMBIGUOUS)} if symbols else AMBIGUOUS
 
 
 @pytest.fixture(autouse=True)
 def _host(monkeypatch):
-    with Host() as host:
+    with FailingHost(SYMBOL, error=MESSAGE, error_code="ambiguous", alternatives=ALTERNATIVES) as host:
         monkeypatch.setenv("SYMCACHE_HOST_SERVICE_URL", host.url)
         monkeypatch.setenv("SYMCACHE_PROVIDER", "ib")
         yield

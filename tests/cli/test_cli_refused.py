@@ -5,25 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
-from json_server import JsonServer
+from failing_host import FailingHost
 
 SYMBOL = "OPT:AAPL"
 MESSAGE = f"{SYMBOL}: options are not kept: ask for what they are on, such as AAPL"
-ORIGIN = {"provenance": {"gateway": "ib", "host": "symcache 0.1.0"}}
-REFUSED = {**ORIGIN, "success": False, "error": MESSAGE, "error_kind": "permanent", "error_code": "invalid_symbol"}
-
-
-class Host(JsonServer):
-    """A host service that refuses every symbol."""
-
-    def answer(self, _method, _path, question):
-        symbols = question.get("symbols")
-        return 200, {**ORIGIN, "success": True, "results": dict.fromkeys(symbols, REFUSED)} if symbols else REFUSED
 
 
 @pytest.fixture(autouse=True)
 def _host(monkeypatch):
-    with Host() as host:
+    with FailingHost(SYMBOL, error=MESSAGE, error_code="invalid_symbol") as host:
         monkeypatch.setenv("SYMCACHE_HOST_SERVICE_URL", host.url)
         monkeypatch.setenv("SYMCACHE_PROVIDER", "ib")
         yield

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import json
 import pickle
 from datetime import UTC, datetime
 
 import pytest
+from failing_host import FailingHost
 
 from symcache_core import SymcacheSettings, open_symbol_cache
 from symcache_core.errors import InvalidSymbolError, ProviderError, RefusedSymbolError, may_pass
@@ -16,36 +16,13 @@ from symcache_core.providers import IbDataAdapter
 
 SYMBOL = "OPT:AAPL"
 MESSAGE = "OPT:AAPL: options are not kept: ask for what they are on, such as AAPL"
-ORIGIN = {"provenance": {"gateway": "ib", "host": "symcache 0.1.0"}}
-REFUSED = {
-    **ORIGIN,
-    "success": False,
-    "is_valid": False,
-    "error": MESSAGE,
-    "error_kind": "permanent",
-    "error_code": "invalid_symbol",
-}
-VALID = {**ORIGIN, "success": True, "is_valid": True}
 START, END = datetime(2012, 12, 31, tzinfo=UTC), datetime(2013, 1, 3, tzinfo=UTC)
 
 
 @pytest.fixture
-def asked():
-    """The paths of the requests so far."""
-    return []
-
-
-@pytest.fixture
-def host(serve_with, asked):
-    """A host that refuses one symbol and finds every other one valid."""
-
-    def answer(path, question):
-        asked.append(path)
-        results = {symbol: REFUSED if symbol == SYMBOL else VALID for symbol in question.get("symbols", ())}
-        alone = REFUSED if question.get("symbol") == SYMBOL else VALID
-        return 200, json.dumps({**ORIGIN, "success": True, "results": results} if results else alone).encode()
-
-    return serve_with(answer)
+def host():
+    with FailingHost(SYMBOL, error=MESSAGE, error_code="invalid_symbol") as running:
+        yield running
 
 
 def check(error):
@@ -57,28 +34,28 @@ def check(error):
     assert not may_pass(error)
 
 
-def test_a_refused_symbol_is_an_invalid_one_and_is_asked_about_once(host, asked, validate):
+def test_a_refused_symbol_is_an_invalid_one_and_is_asked_about_once(host, validate):
     with pytest.raises(RefusedSymbolError) as raised:
-        validate(IbDataAdapter(host), SYMBOL, "1d")
+        validate(IbDataAdapter(host.url), SYMBOL, "1d")
     check(raised.value)
-    assert asked == ["/data/validate"]
+    assert host.asked == ["/data/validate"]
 
 
-def test_of_many_it_is_the_one_symbols_error_alone(host, asked, validate_many):
-    answers = validate_many(IbDataAdapter(host), [SYMBOL, "AAPL"], "1d")
+def test_of_many_it_is_the_one_symbols_error_alone(host, validate_many):
+    answers = validate_many(IbDataAdapter(host.url), [SYMBOL, "AAPL"], "1d")
     check(answers[SYMBOL])
     assert answers["AAPL"].result.is_valid
-    assert asked == ["/data/validate-batch"]
+    assert host.asked == ["/data/validate-batch"]
 
 
 def test_it_is_so_for_bars_too(host, fetch):
     with pytest.raises(RefusedSymbolError) as raised:
-        fetch(IbDataAdapter(host), SYMBOL, START, END)
+        fetch(IbDataAdapter(host.url), SYMBOL, START, END)
     check(raised.value)
 
 
 def test_no_cache_stores_it_and_a_load_ends_with_it(host, tmp_path):
-    settings = SymcacheSettings(backend="json", data_dir=tmp_path, host_service_url=host, provider="ib")
+    settings = SymcacheSettings(backend="json", data_dir=tmp_path, host_service_url=host.url, provider="ib")
     with DataManager(settings) as manager:
         with pytest.raises(RefusedSymbolError) as raised:
             manager.load(SYMBOL, "1d")
