@@ -18,6 +18,8 @@ from rich.progress import Progress, ProgressColumn
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import AmbiguousSymbolError
+
 Record = Mapping[str, Any]
 """One result, as ``--json`` shows it."""
 
@@ -119,6 +121,14 @@ class Output:
 
     def _labelled(self, label: str, style: str, text: str) -> None:
         self.console.print(Text.assemble((f"{label}:", style), " ", plain(text)), soft_wrap=True)
+
+
+def failure_record(subject: str | None, error: Exception) -> Record:
+    """What programs are told of a failure: its code, if it has one, and what else to ask for, if there is."""
+    record = {"symbol": subject, "error": str(error)}
+    if (code := getattr(error, "code", None)) is not None:
+        record["error_code"] = code
+    return {**record, "alternatives": list(error.alternatives)} if isinstance(error, AmbiguousSymbolError) else record
 
 
 def plain(value: object) -> str:

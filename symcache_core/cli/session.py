@@ -19,7 +19,7 @@ from ..protocols import HasAsOf
 from ..settings import SymcacheSettings
 from .exits import Status, status_of
 from .extras import needs
-from .output import Output, Record, plain
+from .output import Output, Record, failure_record, plain
 
 if TYPE_CHECKING:
     from ..loading import DataManager
@@ -131,17 +131,11 @@ class Session:
             yield
         except SymcacheError as error:
             self.output.error(f"{subject}: {error}" if subject else str(error))
-            if isinstance(error, AmbiguousSymbolError):
-                self.output.show({}, self._ambiguous(subject, error))
+            if isinstance(error, AmbiguousSymbolError) and self.output.as_json:  # people have read it in the message
+                self.output.show({}, [failure_record(subject, error)])
             if self._verbosity > 1:
                 traceback.print_exc()
             self.end_with(status_of(error))
-
-    def _ambiguous(self, subject: str | None, error: AmbiguousSymbolError) -> Iterator[Record]:
-        """For programs, what else to ask for; people have read it in the message."""
-        if self.output.as_json:
-            alternatives = list(error.alternatives)
-            yield {"symbol": subject, "error": str(error), "error_code": error.code, "alternatives": alternatives}
 
     def each(self, subjects: Iterable[str], action: Callable[[str], Record | None]) -> Iterator[Record]:
         """Give what an action makes of each subject; one that fails is reported and hurts no other."""

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from ..errors import AmbiguousSymbolError, ConfigurationError, SymcacheError
+from ..errors import ConfigurationError, SymcacheError
 from ..registry import Registry
 from .exits import Status, status_of
 from .extras import needs
 from .options import Timeframes
-from .output import Output, span
+from .output import Output, failure_record, span
 from .session import Session
 from .watchlist import UNIVERSES, expand, universe
 
@@ -159,16 +159,7 @@ def _record(provider: str, summary: WarmingSummary) -> dict[str, Any]:
         "asked": summary.asked,
         "valid": summary.valid,
         "invalid": [{"symbol": symbol, "suggested_symbol": near} for symbol, near in summary.invalid.items()],
-        "failed": [_failure(symbol, error) for symbol, error in summary.failed.items()],
+        "failed": [failure_record(symbol, error) for symbol, error in summary.failed.items()],
         "seconds": round(summary.seconds, 3),
         "symbols_per_second": round(summary.rate, 1),
     }
-
-
-def _failure(symbol: str, error: Exception) -> dict[str, Any]:
-    failure: dict[str, Any] = {"symbol": symbol, "error": str(error)}
-    if (code := getattr(error, "code", None)) is not None:
-        failure["error_code"] = code
-    if isinstance(error, AmbiguousSymbolError):
-        failure["alternatives"] = list(error.alternatives)
-    return failure
