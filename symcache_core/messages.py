@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+_LONG = 10**18
+"""From here on the digits of a number tell nobody anything."""
+
 
 def did_you_mean(name: str, known: Sequence[str]) -> str | None:
     """A question that proposes the nearest of the known names, if one is near.
@@ -16,6 +19,19 @@ def did_you_mean(name: str, known: Sequence[str]) -> str | None:
     """
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else None
+
+
+def shown(value: object) -> str:
+    """A few words for what somebody gave: text and plain values as they are, of anything else only what it is.
+
+    >>> shown("AAPL"), shown(float("nan")), shown(b"AAPL"), shown(["AAPL"])
+    ('AAPL', 'nan', 'a bytes', 'a list')
+    """
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < _LONG):
+        return str(value)
+    return f"a {type(value).__name__}"
 
 
 def unknown(what: str, name: str, known: Sequence[str], *, within: str = "") -> str:

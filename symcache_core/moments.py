@@ -17,10 +17,14 @@ def parse_utc(stamp: str) -> datetime:
     Raises:
         ValueError: The text is not an ISO 8601 time.
     """
-    moment = datetime.fromisoformat(stamp)
+    return as_utc(datetime.fromisoformat(stamp))
+
+
+def as_utc(moment: datetime) -> datetime:
+    """The same moment in UTC, or the nearest that there is in the years 1 to 9999; a naive one is in UTC already."""
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError:  # before the year 1 or after 9999 in UTC: the nearest that there is
+    except OverflowError:
         return datetime.min.replace(tzinfo=UTC) if moment.year == 1 else datetime.max.replace(tzinfo=UTC)
 
 

@@ -22,6 +22,7 @@ from typing import Self
 from urllib.parse import quote, unquote
 
 from .errors import InvalidSymbolError
+from .messages import shown
 
 MAX_LENGTH = 128
 
@@ -74,8 +75,8 @@ class Instrument:
         uses.
 
         Raises:
-            InvalidSymbolError: The text is empty, longer than 128 characters, or has control characters; or its trading
-                class or multiplier cannot be one.
+            InvalidSymbolError: It is no text, or one that is empty, longer than 128 characters, or has control
+                characters; or its trading class or multiplier cannot be one.
         """
         symbol = _clean(text)
         if symbol.isalnum() and len(symbol) != 6 and "p" not in text:  # most are: nothing has to be taken apart
@@ -194,13 +195,26 @@ def _escaped(field: str) -> str:
     return field if field.isascii() and field.isalnum() else quote(field, safe=" /")
 
 
+def check_text(symbol: object) -> None:
+    """Refuse what is no text: one such symbol of many is to have an error of its own.
+
+    Raises:
+        InvalidSymbolError: It is none; the message says what it is.
+    """
+    if not isinstance(symbol, str):
+        plain = symbol is None or isinstance(symbol, bool | int | float)
+        hint = ": dtype=str and keep_default_na=False let pandas read a column of symbols as text" if plain else ""
+        raise InvalidSymbolError(f"a symbol is text, and {shown(symbol)} is none{hint}")
+
+
 def _clean(text: str) -> str:
+    check_text(text)
     stripped = text.strip(" \t\r\n")
     if len(stripped) > MAX_LENGTH:
         raise InvalidSymbolError(f"symbol of {len(stripped)} characters: at most {MAX_LENGTH} are allowed")
     plain = stripped.isascii() and stripped.isprintable()
     if not plain and any(unicodedata.category(char) in _INVISIBLE for char in stripped):
-        raise InvalidSymbolError(f"symbol {text!a} has control or invisible characters: remove them")
+        raise InvalidSymbolError(f"symbol {stripped!a} has control or invisible characters: remove them")
     symbol = stripped.upper() if plain else _upper(stripped)
     symbol = " ".join(symbol.split())
     if not symbol:

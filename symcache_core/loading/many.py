@@ -11,10 +11,15 @@ import pandas as pd
 
 from ..concurrency.tasks import concurrently
 from ..errors import ConfigurationError, LoadCancelledError
+from ..messages import shown
+from ..symbols import check_text
 from .report import LoadReport
 
 SYMBOLS_AT_ONCE = 4
 """How many symbols are loaded at the same time, unless the caller says otherwise."""
+
+
+_END: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class LoadManyReport:
         requests, failed = list[int](), dict[str, str]()
         for result in results:
             if result.bars is None:
-                failed[result.symbol] = str(result.error)
+                failed[shown(result.symbol)] = str(result.error)
             else:
                 requests.append(LoadReport.of(result.bars).requests)
         from_local = requests.count(0)
@@ -100,13 +105,14 @@ def load_each(
     async def named() -> AsyncGenerator[str, None]:
         seen, rest = set[str](), iter(symbols)
         # Whoever makes them up may take their time.
-        while (symbol := await asyncio.to_thread(next, rest, None)) is not None:
-            if symbol not in seen:
-                seen.add(symbol)
+        while (symbol := await asyncio.to_thread(next, rest, _END)) is not _END:
+            if (name := shown(symbol)) not in seen:
+                seen.add(name)
                 yield symbol
 
     async def one(symbol: str) -> Loaded:
         try:
+            check_text(symbol)
             return Loaded(symbol, await load(symbol))
         except (ConfigurationError, LoadCancelledError):
             raise
@@ -120,6 +126,6 @@ async def load_many(
     symbols: Sequence[str], load: Callable[[str], Coroutine[Any, Any, pd.DataFrame]], concurrency: int
 ) -> LoadedMany:
     """Load symbols like :func:`load_each`, and keep all of them."""
-    results = {result.symbol: result async for result in load_each(symbols, load, concurrency)}
-    frames = {name: bars for name in dict.fromkeys(symbols) if (bars := results[name].bars) is not None}
+    results = {shown(result.symbol): result async for result in load_each(symbols, load, concurrency)}
+    frames = {name: bars for name in dict.fromkeys(map(shown, symbols)) if (bars := results[name].bars) is not None}
     return LoadedMany(frames, LoadManyReport.of(results.values()))

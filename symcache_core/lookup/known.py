@@ -14,7 +14,7 @@ from ..errors import InvalidSymbolError
 from ..models import CachedSymbolInfo, ProviderAnswer
 from ..policy import Policy
 from ..protocols import Clock, StorageBackend, Validate
-from ..symbols import Instrument, key_prefix
+from ..symbols import Instrument, check_text, key_prefix
 from .near_cache import NearCache, Watch
 
 log = logging.getLogger("symcache")
@@ -62,7 +62,10 @@ class Known:
 
     def near_hit(self, symbol: str, wanted: tuple[str, ...], now: float) -> CachedSymbolInfo | None:
         """The entry of a symbol, if the near cache has it and it answers without a look at the storage."""
-        slot = self.near.slots.get(symbol)
+        try:
+            slot = self.near.slots.get(symbol)
+        except TypeError:  # no text, and not even something that a dict can have; whoever reads it next says so
+            return None
         if slot is None or not slot.version.is_current():
             return None
         hit = since, until, _word, _number, info = slot.hit(wanted)
@@ -103,8 +106,9 @@ class Known:
             return
         spellings: dict[str, str] = {}
         for symbol in symbols:
-            if symbol not in self.near.slots:
-                with suppress(InvalidSymbolError):  # its own lookup says so
+            with suppress(InvalidSymbolError):  # its own lookup says so
+                check_text(symbol)
+                if symbol not in self.near.slots:
                     spellings[Instrument.parse(symbol).key(self._provider)] = symbol
         writes, version, now = self.near.writes, self._watch.version(), self._clock()
         for key, info in self.storage.find_many(list(spellings)).items():

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from ..errors import ProviderPacingError, ProviderPermissionError, may_pass
+from ..messages import shown
 from ..models import Lookup, Outcome, SymbolLookup
 from ..protocols import AnyAnswer, BulkSymbolCache, CanValidateMany, ExternalDataProvider, Validate
 from .batching import BatchedValidation
@@ -143,7 +144,7 @@ class Warming:
         else:
             error = found.error
             assert error is not None, "there is a lookup or an error"
-            self.summary.failed[found.symbol] = error
+            self.summary.failed[shown(found.symbol)] = error
         self._in_a_row = self._in_a_row + 1 if error is not None and _concerns_the_provider(error) else 0
         if error is not None and self._in_a_row >= OUTAGE_AFTER:
             raise error

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import SecretStr
 
-from ..errors import ProviderError, ProviderNoDataError
+from ..errors import InvalidSymbolError, ProviderError, ProviderNoDataError
+from ..messages import shown
 from ..models import REPLAY, ProviderAnswer
+from ..moments import as_utc
 from ..settings import EMBEDDED, SymcacheSettings
+from ..symbols import Instrument, check_text
 from .deadline import Deadline
 from .embedded import EmbeddedHost
 from .host_client import HostClient
 from .retrying import Sleep, ask_again
-from .wire import OlderHostFailure, as_utc, before_rounding, is_of_older_host, read_answer, read_answers, read_bars
+from .wire import OlderHostFailure, before_rounding, is_of_older_host, read_answer, read_answers, read_bars
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,8 +94,10 @@ class IbDataAdapter:
         """Ask whether a symbol is valid, which contract it is, and since when each timeframe has data.
 
         Raises:
+            InvalidSymbolError: It cannot be sent: it is no text, or one that no host takes.
             ProviderError: There is no verdict, asked once or as often as it made sense; the kind of error says why.
         """
+        _check(symbol)
         return await self._validate(symbol, timeframes, Deadline(self._timeout), urgent=True)
 
     async def validate_many(
@@ -107,8 +112,15 @@ class IbDataAdapter:
         """
         deadline = Deadline(self._timeout)
         answers: dict[str, ProviderAnswer | ProviderError] = {}
-        for start in range(0, len(symbols), LARGEST_BATCH):
-            some = list(dict.fromkeys(symbols[start : start + LARGEST_BATCH]))
+        good = list[str]()
+        for symbol in symbols:
+            try:
+                _check(symbol)
+                good.append(symbol)
+            except InvalidSymbolError as error:
+                answers[shown(symbol)] = ProviderError(str(error), code=REFUSED)
+        for start in range(0, len(good), LARGEST_BATCH):
+            some = list(dict.fromkeys(good[start : start + LARGEST_BATCH]))
             ask = self._validate_batch if self._takes_batches else self._validate_each
             answers |= await ask(some, timeframes, deadline)
         return answers
@@ -190,9 +202,11 @@ class IbDataAdapter:
             ``contract``, on which ``basis``, and that it is an ``older_host``, which hears of no session.
 
         Raises:
+            InvalidSymbolError: It cannot be sent: it is no text, or one that no host takes.
             ProviderNoDataError: An older host says that there are none, or that it got none.
             ProviderError: The bars could not be had; the kind of error says why.
         """
+        _check(symbol)
         start, end = as_utc(start), as_utc(end)
         question: dict[str, Any] = {"symbol": symbol, "timeframe": timeframe, "instrument_type": instrument_type}
         if session is not None:
@@ -220,3 +234,9 @@ class IbDataAdapter:
     async def aclose(self) -> None:
         """Close the connections of the running loop, and end the host if it was started here."""
         await self._client.aclose()
+
+
+def _check(symbol: str) -> None:
+    check_text(symbol)
+    if symbol:  # what to make of no symbol at all is for the host to say
+        Instrument.parse(symbol)

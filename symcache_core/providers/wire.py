@@ -274,7 +274,7 @@ def read_bars(content: bytes, *, start: datetime, end: datetime, provider: str, 
     _check(answer, provider, url)
     sent = answer.data or {}
     try:
-        bars = {as_utc(begin): bar for begin, bar in sent.items()}
+        bars = {_in_utc(begin): bar for begin, bar in sent.items()}
         inside = sorted(begin for begin in bars if start <= begin <= end)
         index = pd.DatetimeIndex(inside, dtype="datetime64[ns, UTC]", name="timestamp")
     except (OverflowError, ValueError) as error:
@@ -314,8 +314,7 @@ def before_rounding(start: datetime, end: datetime) -> datetime:
         return start
 
 
-def as_utc(moment: datetime) -> datetime:
-    """The same moment in UTC; a naive one is in UTC already."""
+def _in_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 

@@ -204,3 +204,25 @@ def test_a_letter_whose_capital_is_another_one_is_refused(text):
 @pytest.mark.parametrize(("text", "symbol"), [("größe".replace("ß", ""), "GRÖE"), ("éa", "ÉA"), ("дэ", "ДЭ")])
 def test_other_letters_have_their_capitals(text, symbol):
     assert Instrument.parse(text).symbol == symbol
+
+
+NO_TEXT = [None, float("nan"), True, 7203, 10**5000, b"AAPL", ["AAPL"], {"symbol": "AAPL"}, object()]
+
+
+@pytest.mark.parametrize("symbol", NO_TEXT, ids=lambda symbol: type(symbol).__name__)
+def test_what_is_no_text_is_no_symbol_and_the_error_says_what_it_is(symbol):
+    with pytest.raises(InvalidSymbolError, match=r"a symbol is text, and .{1,20} is none") as caught:
+        Instrument.parse(symbol)
+    assert len(str(caught.value)) < 150
+
+
+def test_a_number_or_nothing_comes_with_the_usual_reason_for_it():
+    with pytest.raises(InvalidSymbolError, match=r"nan is none: .*keep_default_na=False"):
+        Instrument.parse(float("nan"))
+
+
+@pytest.mark.parametrize("text", ["A" * 10**6, " " * 10**6, "\ud800", " " * 10**6 + "A\x07"])
+def test_an_error_never_shows_more_of_a_symbol_than_it_may_have(text):
+    with pytest.raises(InvalidSymbolError) as caught:
+        Instrument.parse(text)
+    assert len(str(caught.value)) < 200

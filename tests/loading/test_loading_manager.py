@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from symcache_core import Outcome, SymcacheSettings
-from symcache_core.errors import ClosedError, ConfigurationError, LoadCancelledError
+from symcache_core.errors import ClosedError, ConfigurationError, InvalidSymbolError, LoadCancelledError
 from symcache_core.loading import CancellationToken, DataManager, LoadManyReport
 
 NOW = datetime(2013, 3, 1, 22, tzinfo=UTC).timestamp()
@@ -262,3 +262,22 @@ def test_arguments_that_there_are_not_are_an_error_before_anything_is_done(setti
     with DataManager(settings) as unopened, pytest.raises(TypeError):
         called = getattr(unopened, method)("AAPL", *args, **options)
         asyncio.run(called) if inspect.iscoroutine(called) else list(called)
+
+
+def test_what_is_no_symbol_fails_alone_among_many(manager, source):
+    symbols = ["AAPL", None, float("nan"), ["IBM"], b"IBM", "", "IBM"]
+    many = manager.load_many(symbols, mode="full")
+    assert list(many.frames) == ["AAPL", "IBM"]
+    assert list(many.report.failed) == ["None", "nan", "a list", "a bytes", ""]
+    assert all("symbol" in why for why in many.report.failed.values())
+    each = list(manager.load_each(iter(symbols), mode="full"))
+    assert sorted(loaded.symbol for loaded in each if loaded.error is None) == ["AAPL", "IBM"]
+    assert len(each) == len(symbols)
+
+
+@pytest.mark.parametrize("symbol", [float("nan"), 7203, ["AAPL"], b"AAPL", "\ud800"], ids=repr)
+def test_what_is_no_symbol_is_refused_by_every_door(manager, market, symbol):
+    for call in (manager.load, manager.validate, manager.series, manager.clear_symbol_cache):
+        with pytest.raises(InvalidSymbolError):
+            call(symbol)
+    assert market.lookups == []

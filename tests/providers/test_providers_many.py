@@ -14,6 +14,7 @@ import pytest
 
 from symcache_core.errors import (
     ClosedError,
+    InvalidSymbolError,
     ProviderError,
     ProviderPacingError,
     ProviderTimeoutError,
@@ -223,3 +224,20 @@ def test_after_closing_it_is_closed(replay_url, validate_many):
     validate_many(adapter, ["AAPL"])
     with pytest.raises(ClosedError):
         validate_many(adapter, ["AAPL"])
+
+
+NOT_SENT = [None, float("nan"), b"IBM", ["IBM"], "\ud800", "A" * 10**6]
+
+
+@pytest.mark.parametrize("bad", NOT_SENT, ids=lambda bad: type(bad).__name__)
+def test_what_no_host_takes_for_a_symbol_is_not_sent_and_the_others_are_answered(replay_url, validate_many, bad):
+    with costing(replay_url, requests=1):
+        answers = validate_many(replaying(replay_url), ["AAPL", bad, "IBM"], "1d")
+    assert answers["AAPL"].result.is_valid
+    assert answers["IBM"].result.is_valid
+    (failed,) = [each for each in answers.values() if isinstance(each, ProviderError)]
+    assert "symbol" in str(failed)
+    for ask in ("validate_and_get_metadata", "fetch_historical_data"):
+        arguments = (bad, ["1d"]) if ask.startswith("validate") else (bad, "1d", None, None)
+        with pytest.raises(InvalidSymbolError):
+            asyncio.run(getattr(replaying(replay_url), ask)(*arguments))

@@ -216,3 +216,25 @@ def test_a_storage_that_fails_keeps_nobody_from_an_answer(cache, provider, backe
     assert {each.lookup.outcome for each in found} == {Outcome.MISS}
     assert len(backend.batches) == 1
     assert backend.reads <= 1, "a storage that has just failed was asked again, other than to take the first answer"
+
+
+NO_TEXT = [None, float("nan"), True, 7203, b"MSFT", ["MSFT"], {}, "", "\ud800", "A" * 1000]
+
+
+@pytest.mark.parametrize("symbol", NO_TEXT, ids=lambda symbol: type(symbol).__name__)
+def test_what_is_no_symbol_has_an_error_of_its_own_and_the_others_their_answers(cache, provider, symbol):
+    found = collect(cache, provider, ["AAPL", symbol, "MSFT"])
+    assert {each.symbol for each in found if each.error is None} == {"AAPL", "MSFT"}
+    (failed,) = [each for each in found if each.error is not None]
+    assert failed.symbol is symbol
+    assert isinstance(failed.error, InvalidSymbolError)
+
+
+@pytest.mark.parametrize("symbol", NO_TEXT, ids=lambda symbol: type(symbol).__name__)
+def test_every_way_to_look_up_what_is_no_symbol_says_so(cache, provider, symbol):
+    for look in (cache.get, cache.peek, cache.explain, cache.forget, lambda it: cache.store(it, verdict("AAPL"))):
+        with pytest.raises(InvalidSymbolError):
+            look(symbol)
+    with pytest.raises(InvalidSymbolError):
+        asyncio.run(cache.get_or_validate(symbol, ["1d"], provider.validate))
+    assert provider.calls == []

@@ -397,3 +397,11 @@ def test_old_answers_for_want_of_new_ones_are_failures_in_a_row_too(cache, clock
     source.failing = {"*": ProviderUnavailableError("unplugged")}
     with pytest.raises(ProviderUnavailableError):
         warm(cache, source)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), None, ["MSFT"], "", "\ud800"], ids=repr)
+def test_what_is_no_symbol_fails_alone(cache, source, bad):
+    found, summary = warm(cache, source, ["AAPL", bad, "MSFT"], timeframes=["1d"])
+    assert (len(found), summary.valid, summary.asked) == (3, 2, 2)
+    (error,) = summary.failed.values()
+    assert isinstance(error, InvalidSymbolError)
