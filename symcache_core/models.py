@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
+from numbers import Real
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -20,7 +21,7 @@ from pydantic import (
 
 from .errors import InvalidAnswerError
 from .frozen import FrozenDict, FrozenJson, attributes_of, fields_of
-from .messages import explain
+from .messages import explain, shown
 from .moments import HeadTimestamps, IsoTime, parse_utc
 
 REPLAY = "replay"
@@ -172,10 +173,15 @@ class ProviderAnswer:
         """Read what a provider gave: one of these, or a verdict of whatever class that has its six fields.
 
         Raises:
-            InvalidAnswerError: It is neither; the message names what it lacks.
+            InvalidAnswerError: It is neither, or says something that cannot be; the message names that.
         """
         if not isinstance(answer, cls):
             return cls(ValidationResult.of(answer))
+        if not isinstance(answer.confirmed, int):
+            raise InvalidAnswerError(f"the provider gave confirmed as {shown(answer.confirmed)}; it is True or False")
+        if not isinstance(answer.valid_until, Real | None):
+            given = type(answer.valid_until).__name__
+            raise InvalidAnswerError(f"the provider gave valid_until as a {given}; it is in seconds since the epoch")
         result = ValidationResult.of(answer.result)
         return answer if result is answer.result else replace(answer, result=result)
 

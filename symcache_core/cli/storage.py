@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -18,7 +17,7 @@ from ..protocols import CanCompact, CanSize, StorageBackend
 from ..registry import PluginReport, Registry
 from .check import check
 from .doctor import PROBE_KEY
-from .output import Columns, Record
+from .output import Columns, Record, instant
 from .session import Session
 
 BACKENDS: Columns = {
@@ -35,7 +34,7 @@ def stats(session: Session) -> None:
     """Show what the cache holds, and how the lookups of every process ended."""
     with session.open_cache() as cache:
         figures = cache.get_stats()
-    since = None if figures.since is None else datetime.fromtimestamp(figures.since, UTC).isoformat(" ", "seconds")
+    since = None if figures.since is None else instant(figures.since)
     lines = {
         "backend": figures.backend,
         "provider": figures.provider,

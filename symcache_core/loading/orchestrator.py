@@ -8,13 +8,14 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
 
 from ..errors import ConfigurationError, ProviderError, SymbolNotFoundError
 from ..models import Lookup, ProviderAnswer, ValidationResult
+from ..moments import as_utc
 from ..protocols import Clock, ExternalDataProvider, SymbolCache
 from ..symbols import Instrument
 from .answers import OtherContractError
@@ -265,7 +266,7 @@ class DataLoadingOrchestrator:
         now = self._now()
         if not isinstance(now, datetime) or pd.isna(now):
             raise ProviderError(f"the provider's as_of() gave {now!r}, which is no time")
-        return now.replace(tzinfo=UTC) if now.tzinfo is None else now.astimezone(UTC)
+        return as_utc(now)
 
     def _report(
         self, request: Request, lookup: Lookup | None, filler: Filler, local: LocalBars, todo: Plan

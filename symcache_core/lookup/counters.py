@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -159,6 +160,8 @@ def _parse(line: bytes | None) -> _Record | None:
 
 
 def _span(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "unknown"
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= length:
             return f"{int(seconds // length)}{unit}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 
 import pytest
 
@@ -205,3 +206,13 @@ def test_stats_tells_how_much_room_the_storage_takes(host, invoke, monkeypatch, 
     assert json.loads(invoke("stats", "--json").stdout)["size"] > 500
     assert dict(line.split("\t") for line in invoke("stats").stdout.splitlines())["size"].endswith("kB")
     assert json.loads(invoke("stats", "--json", "--backend", "memory").stdout)["size"] is None
+
+
+@pytest.mark.parametrize(("since", "shown"), [("1e300", "after the year 9999"), ("-1e300", "before the year 1")])
+def test_stats_shows_counts_that_are_said_to_be_of_any_age(invoke, monkeypatch, since, shown):
+    monkeypatch.setenv("SYMCACHE_BACKEND", "json")
+    with closing(open_backend(SymcacheSettings())) as store:
+        store.write("@counters|replay", f'{{"since":{since},"counters":{{"hits":1}}}}'.encode(), 2e12)
+    done = invoke("stats")
+    assert done.exit_code == 0
+    assert dict(line.split("\t") for line in done.stdout.splitlines())["counted since"] == shown

@@ -7,12 +7,14 @@ from datetime import UTC, date, datetime
 import pytest
 from pydantic import ValidationError
 
+from symcache_core.errors import InvalidAnswerError
 from symcache_core.frozen import FrozenDict, freeze
 from symcache_core.models import (
     CachedSymbolInfo,
     ContractInfo,
     Counters,
     Part,
+    ProviderAnswer,
     ValidationResult,
     VerdictChange,
 )
@@ -126,3 +128,37 @@ def test_a_change_of_a_verdict_that_was_stored_without_contracts_is_read():
     old = VerdictChange.model_validate_json('{"at": 1.0, "is_valid": true, "code": "200"}')
     assert old == VerdictChange(at=1.0, is_valid=True, code="200")
     assert (old.contract, old.former_contract) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"valid_until": "2030-01-01"}, "valid_until as a str"),
+        ({"valid_until": datetime(2030, 1, 1, tzinfo=UTC)}, "valid_until as a datetime"),
+        ({"confirmed": None}, "confirmed as None"),
+        ({"confirmed": "no"}, "confirmed as no"),
+    ],
+)
+def test_an_answer_that_says_what_cannot_be_is_refused_by_name(said, message):
+    with pytest.raises(InvalidAnswerError, match=message):
+        ProviderAnswer.of(ProviderAnswer(ValidationResult(is_valid=True, symbol="AAPL"), **said))
+
+
+@pytest.mark.parametrize("until", [None, 0, 1.9e9, float("inf"), float("nan"), -1e300])
+def test_an_answer_may_end_at_any_moment(until):
+    answer = ProviderAnswer(ValidationResult(is_valid=True, symbol="AAPL"), valid_until=until)
+    assert ProviderAnswer.of(answer) is answer
+
+
+@pytest.mark.parametrize(
+    ("stamp", "nearest"),
+    [
+        ("0001-01-01T00:00:00+14:00", datetime.min.replace(tzinfo=UTC)),
+        ("9999-12-31T23:59:59-14:00", datetime.max.replace(tzinfo=UTC)),
+        ("0001-01-01", datetime.min.replace(tzinfo=UTC)),
+        ("9999-12-31T23:59:59+14:00", datetime(9999, 12, 31, 9, 59, 59, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_beyond_all_years_is_the_nearest_that_there_is(stamp, nearest):
+    result = ValidationResult(is_valid=True, symbol="AAPL", head_timestamps={"1d": stamp})
+    assert result.head_timestamp("1d") == nearest

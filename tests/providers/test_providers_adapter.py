@@ -371,3 +371,9 @@ def test_after_closing_it_is_closed(replay_url, validate):
     validate(adapter, "AAPL")
     with pytest.raises(ClosedError):
         validate(adapter, "AAPL")
+
+
+def test_bars_may_be_asked_for_to_the_ends_of_time(replay_url, fetch):
+    first = datetime.fromisoformat("0001-01-01T00:00:00+14:00")
+    last = datetime.fromisoformat("9999-12-31T23:59:59-14:00")
+    assert len(fetch(replaying(replay_url), "AAPL", first, last)) == 3270

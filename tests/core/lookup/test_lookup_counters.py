@@ -6,7 +6,7 @@ from faulty_backend import FaultyBackend
 
 from symcache_core.errors import BackendUnavailableError
 from symcache_core.lookup.counters import LookupCounters, SharedCounters
-from symcache_core.models import Counters, Outcome
+from symcache_core.models import CachedSymbolInfo, Counters, Outcome, ValidationResult
 from symcache_core.protocols import FOREVER
 
 KEY = "@counters|ib"
@@ -175,3 +175,10 @@ def test_the_sums_are_kept_for_ever(counters, backend):
     counters.missed("AAPL")
     counters.flush()
     assert kept == [(KEY, FOREVER)]
+
+
+@pytest.mark.parametrize("ttl", [float("inf"), float("nan"), 1e300])
+def test_a_life_without_measure_can_be_logged(counters, said, ttl):
+    info = CachedSymbolInfo(ValidationResult(is_valid=True, symbol="AAPL"), cached_at=0.0, ttl_seconds=ttl)
+    counters.answered("AAPL", Outcome.HIT, info, now=1.0)
+    assert said()[-1].startswith("symbol cache hit AAPL age=1s")
