@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import pluggy
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 
+from .paths import absolute
 from .protocols import StorageBackend
 
 API_VERSION = 1
@@ -67,9 +68,9 @@ class BackendHooks:
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
     context = info.context or {}
-    base = Path(context.get("base_dir", Path.cwd()))
+    base = Path(context.get("base_dir", ""))
     data_dir = Path(context.get("data_dir", base / "data"))
-    return base / Path(str(path).replace("{data_dir}", str(data_dir))).expanduser()
+    return absolute(Path(str(path).replace("{data_dir}", str(data_dir))), base)
 
 
 StorePath = Annotated[Path, Field(validate_default=True), AfterValidator(_resolve)]

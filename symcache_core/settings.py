@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from dataclasses import fields
@@ -14,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from .errors import ConfigurationError
 from .messages import explain
+from .paths import absolute_setting, expanded, working_directory
 from .policy import Policy
 
 EMBEDDED = "embedded"
@@ -103,7 +105,7 @@ class SymcacheSettings(BaseSettings):
     near_cache_age: Duration = Field(5, description="how long such a one is trusted without a look at the storage")
     data_dir: Path = Field(Path("data"), description="where files go that no other setting places")
 
-    _base_dir: Path = PrivateAttr(default_factory=Path.cwd)
+    _base_dir: Path = PrivateAttr(default_factory=working_directory)
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -113,9 +115,12 @@ class SymcacheSettings(BaseSettings):
         except SettingsError as error:
             raise ConfigurationError(f"{error}: a table or a list in the environment is written as JSON") from None
         if self.config is not None:
-            object.__setattr__(self, "config", self.config.expanduser().absolute())
+            object.__setattr__(self, "config", absolute_setting("config", self.config, working_directory()))
             self._base_dir = self.config.parent
-        object.__setattr__(self, "data_dir", self._base_dir / self.data_dir.expanduser())
+        try:
+            object.__setattr__(self, "data_dir", self._base_dir / expanded(self.data_dir))
+        except ValueError as error:
+            raise ConfigurationError(f"setting 'data_dir': {error}") from None
         if not self.provider:
             object.__setattr__(self, "provider", "replay" if self.host_service_url == EMBEDDED else "ib")
 
@@ -149,8 +154,8 @@ class _ConfigFile(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         named = self.current_state.get("config")
         if named is None:
-            return _discover(Path.cwd())
-        path = Path(named).expanduser().absolute()
+            return _discover(working_directory())
+        path = absolute_setting("config", Path(named), working_directory())
         table = _read_toml(path)
         if path.name == "pyproject.toml":
             table = _own_table(table, path) or {}
@@ -159,9 +164,11 @@ class _ConfigFile(PydanticBaseSettingsSource):
 
 def _discover(start: Path) -> dict[str, Any]:
     for folder in (start, *start.parents):
-        if (path := folder / "symcache.toml").is_file():
+        # A folder that may not be searched has nothing for this user.
+        if os.path.isfile(path := folder / "symcache.toml"):
             return {**_read_toml(path), "config": path}
-        if (path := folder / "pyproject.toml").is_file():
+        # Another's project may keep its own to itself.
+        if os.path.isfile(path := folder / "pyproject.toml") and os.access(path, os.R_OK):
             table = _own_table(_read_toml(path), path)
             if table is not None:
                 return {**table, "config": path}

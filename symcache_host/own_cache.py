@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 from symcache_core import BulkSymbolCache, SymcacheSettings, open_symbol_cache
 from symcache_core.errors import SymcacheError
+from symcache_core.paths import absolute_setting, working_directory
 from symcache_core.transfer import import_once
 
 CACHE_FILE = "host_symbol_cache.json"
@@ -28,7 +30,7 @@ def open_own_cache(folder: Path, provider: str) -> BulkSymbolCache:
         ConfigurationError: A setting of the cache is wrong.
         BackendError: The cache cannot be used.
     """
-    folder = folder.expanduser().absolute()
+    folder = absolute_setting("data_dir", folder, working_directory())
     settings = SymcacheSettings(
         backend="json",
         backends={"json": {"path": folder / CACHE_FILE}},
@@ -36,7 +38,7 @@ def open_own_cache(folder: Path, provider: str) -> BulkSymbolCache:
         provider=provider,
         data_dir=folder,
     )
-    if (folder / PREDECESSORS_FILE).exists():
+    if os.path.exists(folder / PREDECESSORS_FILE):
         _take_in(folder / PREDECESSORS_FILE, settings)
     return open_symbol_cache(settings)
 

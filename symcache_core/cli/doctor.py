@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import tempfile
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from ..errors import BackendError, BackendUnavailableError
 from ..factory import open_backend
+from ..paths import absolute_setting
 from ..registry import Registry
 from ..settings import SymcacheSettings
 from .diagnosis import Check, attempt
@@ -66,7 +68,8 @@ def _extras() -> Check:
 
 
 def _try_folder(folder: Path) -> str:
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    folder = absolute_setting("data_dir", folder, Path())
+    nearest = next(path for path in (folder, *folder.parents) if os.path.exists(path))
     try:
         with tempfile.TemporaryFile(dir=nearest):
             pass

@@ -113,11 +113,15 @@ def command(function: Callable[Concatenate[Session, P], None]) -> Callable[..., 
             except BrokenPipeError:
                 raise
             except OSError as error:
-                session.output.error(f"{error.filename or 'standard output'}: {error.strerror or error}")
+                session.output.error(f"{error.filename or _without_a_name(error)}: {error.strerror or error}")
                 session.end_with(Status.UNAVAILABLE)
         raise typer.Exit(session.status)
 
     return _with_common(run, function)
+
+
+def _without_a_name(error: OSError) -> str:
+    return "the working directory" if isinstance(error, FileNotFoundError) else "standard output"
 
 
 def _take_common(values: dict[str, Any]) -> CommonOptions:

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from ..errors import ConfigurationError
 from ..files import replacing
 from ..models import REPLAY
+from ..paths import absolute_setting
 from ..symbols import key_prefix
 from ..transfer import (
     Fate,
@@ -246,7 +247,7 @@ def _option(flag: str, option: str) -> tuple[str, str]:
     if not equals:
         raise ConfigurationError(f"{flag} takes NAME=VALUE")
     # What is typed is relative to where it is typed, not to the configuration file.
-    return name, str(Path(value).expanduser().absolute()) if name == "path" else value
+    return name, str(absolute_setting(name, Path(value), Path())) if name == "path" else value
 
 
 @contextmanager

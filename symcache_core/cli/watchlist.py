@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -71,7 +72,7 @@ def _source(symbol: str, *, files_by_name: bool) -> str | None:
         return symbol
     if symbol.startswith("@"):
         return symbol[1:]
-    if files_by_name and (symbol.lower().endswith(SUFFIXES) or Path(symbol).is_file()):
+    if files_by_name and (symbol.lower().endswith(SUFFIXES) or os.path.isfile(symbol)):
         return symbol
     return None
 

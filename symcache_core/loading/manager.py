@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ import pandas as pd
 from ..errors import ClosedError, ConfigurationError
 from ..factory import open_symbol_cache
 from ..models import Lookup
+from ..paths import absolute_setting
 from ..protocols import CanClose, Clock, ExternalDataProvider, HasAsOf, SymbolCache
 from ..providers import IbDataAdapter
 from ..settings import PROVIDER_NAME, SymcacheSettings
@@ -60,7 +62,7 @@ class DataManager:
         self._clock = clock
         self._symbol_cache = symbol_cache
         self._external_provider = external_provider
-        self._bar_store = BarStore(self._settings.data_dir / "bars", self._settings.provider)
+        self._bar_store = BarStore(_folder_of_bars(self._settings), self._settings.provider)
         self._opened: list[SymbolCache | ExternalDataProvider] = []
         self._loop = LoopThread("symcache-loader")
         self._lock = threading.Lock()
@@ -282,6 +284,10 @@ class DataManager:
             for part in sorted(self._opened, key=lambda part: part is self._symbol_cache):
                 if isinstance(part, CanClose):
                     parts.push_async_callback(part.aclose)
+
+
+def _folder_of_bars(settings: SymcacheSettings) -> Path:
+    return absolute_setting("data_dir", settings.data_dir, settings.base_dir) / "bars"
 
 
 def _named(settings: SymcacheSettings, provider: ExternalDataProvider | None) -> SymcacheSettings:
