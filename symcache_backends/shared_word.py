@@ -1,28 +1,123 @@
-"""A word in a file that processes share as memory: whoever writes to a store changes it, and the others see that."""
+"""A word in a file that processes share as memory: whoever writes to a store changes it, and the others see that.
+
+Memory that is mapped from a file is gone when the file is cut short, as by whoever restores a backup over a running
+program; touching it then raises SIGBUS, which ends a process. So the signal has a handler here that puts private memory
+in the place of what is gone; whatever else raises it goes to the handler that was there before.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
+import random
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Callable
 
 _SIZE = 8
 _LARGEST = (1 << 30) - 1  # CPython compares integers of up to 30 bits fastest
+_LOST = 1 << 62
+_MAP_FIXED = 0x10  # on Linux and on macOS alike; the module mmap does not have it
 
 
 class SharedWord:
-    """Eight bytes that read as one number, ``cells[0]``; looking at it costs no system call.
+    """Eight bytes that read as one number, ``cells[0]``; looking at it costs no system call, and never fails.
+
+    Who makes one holds a lock that excludes other writers. ``is_lost`` tells that the file was cut short, and that this
+    is another memory than the others'.
 
     Args:
         descriptor: Of an open file, which stays the caller's; it grows to eight bytes if need be.
+
+    Raises:
+        OSError: The file cannot be written, or not be mapped.
     """
 
     def __init__(self, descriptor: int) -> None:
-        if os.fstat(descriptor).st_size < _SIZE:
-            os.ftruncate(descriptor, _SIZE)
+        there = os.pread(descriptor, _SIZE, 0)
+        # Written even if it is there: the first byte that is written to a hole through the mapping of a file on a full
+        # disk raises SIGBUS. A new one starts anywhere, so that it is not taken for the one that was there before.
+        os.pwrite(descriptor, there if len(there) == _SIZE else _bytes(_anywhere()), 0)
+        self.is_lost = False
+        self._descriptor = descriptor
         self._memory = mmap.mmap(descriptor, _SIZE)
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         self.cells = memoryview(self._memory).cast("Q")
+        _guard.watch(self)
 
     def renew(self) -> int:
-        """Set another number, and give it; the caller holds a lock that excludes other writers."""
-        self.cells[0] = renewed = (self.cells[0] + 1) & _LARGEST
+        """Set another number, and give it; the caller holds a lock that excludes other writers.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        now = self.cells[0]
+        renewed = _anywhere() if now > _LARGEST else now + 1 & _LARGEST
+        # By a system call: where each write takes new space, one through the mapping raises SIGBUS on a full disk.
+        os.pwrite(self._descriptor, _bytes(renewed), 0)
         return renewed
+
+    def replace_if_gone(self) -> bool:
+        """Put private memory in the place of what is gone from the file; tells whether anything was."""
+        if self.is_lost or self._memory.size() >= _SIZE:
+            return False
+        self.is_lost = True
+        _guard.map_private(self._address)
+        self.cells[0] = _LOST
+        return True
+
+
+class _Guard:
+    """Keeps SIGBUS from ending the process when it comes from one of the words.
+
+    The handler is C's and not Python's, which would run only after the access that raises the signal, and so never. It
+    may run Python: a word is only read with the interpreter's lock held.
+    """
+
+    def __init__(self) -> None:
+        self._words: weakref.WeakSet[SharedWord] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._handler: Callable[[int], None] | None = None
+        self._previous: int | None = None
+
+    def watch(self, word: SharedWord) -> None:
+        """From now on, take care of a word."""
+        with self._lock:
+            self._words.add(word)
+            if self._handler is None:
+                self._libc = ctypes.CDLL(None, use_errno=True)
+                self._libc.mmap.restype = ctypes.c_void_p
+                self._libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+                self._libc.signal.restype = ctypes.c_void_p
+                self._libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+                self._handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._on_fault)
+                self._previous = self._libc.signal(signal.SIGBUS, ctypes.cast(self._handler, ctypes.c_void_p))
+
+    def map_private(self, address: int) -> None:
+        """Map private memory at an address."""
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
+        self._libc.mmap(address, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
+
+    def _on_fault(self, number: int) -> None:
+        try:
+            is_ours = sum(word.replace_if_gone() for word in list(self._words)) > 0
+        except (OSError, ValueError):
+            is_ours = False
+        if not is_ours:
+            self._libc.signal(number, self._previous)
+            signal.raise_signal(number)
+
+
+def _anywhere() -> int:
+    return random.randint(1, _LARGEST)  # noqa: S311  # nothing is kept secret by it
+
+
+def _bytes(number: int) -> bytes:
+    return number.to_bytes(_SIZE, sys.byteorder)
+
+
+_guard = _Guard()
+"""One for the process, as a signal's handler is."""

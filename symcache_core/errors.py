@@ -11,6 +11,7 @@
     ├── ClosedError                   used after close()
     ├── BackendError                  storage did not do what was asked
     │   ├── BackendUnavailableError   out of reach for now (locked, full, disconnected)
+    │   │   └── LockTimeoutError      another process held a lock for too long
     │   ├── CorruptStoreError         the store as a whole cannot be understood
     │   ├── CorruptEntryError         one entry cannot be understood
     │   └── NewerSchemaError          written by a newer symcache; never overwritten
@@ -81,6 +82,10 @@ class BackendError(SymcacheError):
 
 class BackendUnavailableError(BackendError):
     """Storage is out of reach for now: locked, full, not permitted, or disconnected."""
+
+
+class LockTimeoutError(BackendUnavailableError):
+    """Another process held the lock of a file for longer than ``lock_timeout``; the message says which."""
 
 
 class CorruptStoreError(BackendError):

@@ -57,4 +57,5 @@ def open_backend(
         {**settings.backends.get(name, {}), **(options or {})},
         base_dir=settings.base_dir,
         data_dir=settings.data_dir,
+        lock_timeout=settings.lock_timeout,
     )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from .errors import ConfigurationError
+
+_KINDS = {stat.S_ISDIR: "folder", stat.S_ISFIFO: "FIFO", stat.S_ISSOCK: "socket", stat.S_ISLNK: "symlink to itself"}
 _ANEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
@@ -49,6 +53,38 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def is_at(path: Path, descriptor: int) -> bool:
+    """Whether an open file is the one that is at a path now, by device and inode.
+
+    Its folder may have been moved, or replaced, or the file restored from a backup: what is at the path is then
+    another's, and whoever replaces it by name destroys that.
+    """
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def regular_file(path: Path, setting: str) -> Path:
+    """The file behind every symlink of a path, whether it is there or not.
+
+    Args:
+        path: Where.
+        setting: What says so, for the error.
+
+    Raises:
+        ConfigurationError: There is something that is no regular file; opening it might wait for ever.
+        OSError: It cannot be looked at.
+    """
+    found = Path(os.path.realpath(path))
+    with suppress(FileNotFoundError):
+        mode = os.stat(found).st_mode
+        if not stat.S_ISREG(mode):
+            kind = next((name for is_it, name in _KINDS.items() if is_it(mode)), "device")
+            raise ConfigurationError(f"{path} is a {kind}, not a regular file: set {setting!r} to another")
+    return found
 
 
 def _temporary(path: Path) -> tuple[int, Path]:

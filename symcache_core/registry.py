@@ -105,7 +105,15 @@ class Registry:
             f"setting 'backend': no backend {name!r}; installed: {', '.join(names)}" + (f"; {hint}" if hint else "")
         )
 
-    def open(self, name: str, options: Mapping[str, Any], *, base_dir: Path, data_dir: Path) -> StorageBackend:
+    def open(
+        self,
+        name: str,
+        options: Mapping[str, Any],
+        *,
+        base_dir: Path,
+        data_dir: Path,
+        lock_timeout: float | None = None,
+    ) -> StorageBackend:
         """Open a backend with its options.
 
         Args:
@@ -113,6 +121,8 @@ class Registry:
             options: As configuration has them.
             base_dir: What a relative :data:`~symcache_core.plugin.StorePath` is relative to.
             data_dir: What ``{data_dir}`` in one stands for.
+            lock_timeout: Seconds to wait for a lock, for a backend that has an option of this name which is not set;
+                ``None`` for the backend's own default.
 
         Raises:
             ConfigurationError: The name or an option is wrong.
@@ -122,9 +132,10 @@ class Registry:
         known = list(backend.settings.model_fields)
         if strange := sorted(set(options) - set(known)):
             raise ConfigurationError(unknown("setting", strange[0], known, within=f"backends.{name}."))
+        shared = {"lock_timeout": lock_timeout} if lock_timeout and "lock_timeout" in known else {}
         try:
             settings = backend.settings.model_validate(
-                dict(options), context={"base_dir": base_dir, "data_dir": data_dir}
+                {**shared, **options}, context={"base_dir": base_dir, "data_dir": data_dir}
             )
         except ValidationError as error:
             raise ConfigurationError(f"backends.{name}: {explain(error, 'setting', known)}") from None

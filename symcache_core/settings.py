@@ -98,6 +98,9 @@ class SymcacheSettings(BaseSettings):
     )
     timeout: Duration = Field(60, gt=0, description="how long one call to the provider may take")
     storage_retry: Duration = Field(5, description="how long a failed storage is left alone")
+    lock_timeout: Duration = Field(
+        10, gt=0, description="how long to wait for a file that another process has locked to read or write it"
+    )
     jitter: float = Field(
         0.05, ge=0, lt=1, description="how much a life is shortened at most, so that not all end at once"
     )

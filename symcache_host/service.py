@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -81,6 +82,7 @@ class HostService:
         self._cache = cache
         self._looks = Looks(gateway.look)
         self._waiters: dict[str, Waiters] = {}
+        self._counting = ThreadPoolExecutor(1, "symcache-host-figures")
         self._origin = Origin(gateway=gateway.name)
 
     async def validate(self, symbol: str, timeframes: Sequence[str], options: CallOptions = DEFAULTS) -> VerdictAnswer:
@@ -155,7 +157,8 @@ class HostService:
     async def detailed_health(self) -> DetailedHealth:
         """The same, and what lies behind it; ``ib_status`` speaks of Interactive Brokers alone."""
         gateway = self._gateway
-        figures = await asyncio.to_thread(self._cache.get_stats)
+        # Not in the loop's own threads, which could all be waiting for an answer of this host.
+        figures = await asyncio.get_running_loop().run_in_executor(self._counting, self._cache.get_stats)
         return DetailedHealth(
             **self.health().model_dump(),
             ib_status=IbStatus(connected=gateway.connected and gateway.name == "ib", **gateway.status()),
@@ -187,6 +190,7 @@ class HostService:
         await self._looks.aclose()
         await self._cache.aclose()
         await self._gateway.aclose()
+        self._counting.shutdown(wait=False)
 
     def _connection_info(self) -> ConnectionInfo:
         gateway, problem, since = self._gateway, self._gateway.problem, self._gateway.problem_since

@@ -11,6 +11,7 @@ import pandas as pd
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from ..concurrency.tasks import call
+from ..concurrency.threads import WorkerThreads
 from ..errors import ProviderError, ProviderNoDataError, ProviderTimeoutError, may_pass
 from .bars.answer import Answer
 from .bars.comparing import Comparison
@@ -74,6 +75,7 @@ class Fetcher:
         save: Keeps that, if it agrees with what is stored; called in a thread.
         on_step: Takes note of each step, of how many, and what it was.
         sleep: Waits for so many seconds before another attempt.
+        threads: Those in which ``read`` and ``save`` are called.
         tally: Counts.
     """
 
@@ -82,6 +84,7 @@ class Fetcher:
     save: Save
     on_step: OnStep
     sleep: Sleep
+    threads: WorkerThreads
     tally: Tally = field(default_factory=Tally)
 
     async def run(self, requests: Sequence[Segment]) -> None:
@@ -158,8 +161,8 @@ class _Run:
 
     async def _save(self, segment: Segment, answer: pd.DataFrame | ProviderNoDataError) -> None:
         fetcher = self._fetcher
-        read = await asyncio.to_thread(fetcher.read, segment, answer)
-        comparison = await asyncio.to_thread(fetcher.save, read)
+        read = await fetcher.threads.run(fetcher.read, segment, answer)
+        comparison = await fetcher.threads.run(fetcher.save, read)
         if not comparison.agreement.holds:
             raise ContradictedError(read, comparison)
         brought = int(read.rows.has_bar.sum()) - comparison.compared

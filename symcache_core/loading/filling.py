@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from ..concurrency.threads import WorkerThreads
 from .answers import AnswerReader
 from .bars.answer import Answer
 from .bars.comparing import Agreement, Comparison
@@ -62,6 +63,7 @@ class Filler:
         clock: The present (seconds since the epoch).
         on_step: Takes note of each step.
         sleep: Waits for so many seconds.
+        threads: Those for what blocks.
         put_aside: Takes the bars beneath the series away, which are something else's; called in a thread.
         bind: Takes note that they are the series' own; called in a thread.
         unclear: The answer that has made somebody look again whose prices these are, if one has.
@@ -74,6 +76,7 @@ class Filler:
     clock: Callable[[], float]
     on_step: OnStep
     sleep: Sleep
+    threads: WorkerThreads
     put_aside: Callable[[], None]
     bind: Callable[[], None]
     unclear: Answer | None = None
@@ -113,10 +116,10 @@ class Filler:
         # it.
         while self._has_work(local, todo):
             async with self._claimed() as is_mine:
-                local, todo = await asyncio.to_thread(self.look)
+                local, todo = await self.threads.run(self.look)
                 if is_mine:
                     await self._work(local)
-                    return await asyncio.to_thread(self.look)
+                    return await self.threads.run(self.look)
                 if local.state.renewing is not None:
                     return local, todo
             self.on_step(0, 0, "waiting for someone else who is fetching these bars")
@@ -140,14 +143,14 @@ class Filler:
                     return
             else:
                 now = datetime.fromtimestamp(self.clock(), UTC)
-                await asyncio.to_thread(self.target.remember, now)
+                await self.threads.run(self.target.remember, now)
                 return
 
     async def _fetch_missing(self) -> None:
         """Ask for what is missing until nothing is; nothing is asked for twice."""
-        while requests := await asyncio.to_thread(self._requests):
+        while requests := await self.threads.run(self._requests):
             await self._fetcher(self._save).run(requests)
-            if last := await asyncio.to_thread(self._closing, requests):
+            if last := await self.threads.run(self._closing, requests):
                 await self._fetcher(self._save).run(last)
             self._asked = np.union1d(self._asked, np.concatenate([request.stamps for request in requests]))
             self._has_moved = False
@@ -178,11 +181,11 @@ class Filler:
         if agreement is Agreement.UNSEEN:
             return False
         if self.target.beneath is not None and agreement is Agreement.UNCLEAR:
-            await asyncio.to_thread(self.put_aside)
+            await self.threads.run(self.put_aside)
             self._tell(REUSED)
             return True
         if self.target.beneath is not None:
-            await asyncio.to_thread(self._take_in, self.target.beneath)
+            await self.threads.run(self._take_in, self.target.beneath)
         elif agreement is Agreement.UNCLEAR:
             raise UnclearPricesError(error.answer)
         return await self._renewed(agreement, error.answer)
@@ -197,6 +200,7 @@ class Filler:
             calendar=target.calendar(self.request),
             fetcher=self._fetcher,
             on_step=self.on_step,
+            threads=self.threads,
             now=self.now,
             clock=self.clock,
         )
@@ -204,7 +208,7 @@ class Filler:
         if not is_in_order:
             self._tell(UNSTABLE)
             return False
-        if (await asyncio.to_thread(target.series.state)).renewing is not None:
+        if (await self.threads.run(target.series.state)).renewing is not None:
             return False
         self._is_refreshed = True
         self._tell(RENEWED)
@@ -220,7 +224,7 @@ class Filler:
             self.now(),
             self.clock(),
         )
-        return Fetcher(self.fetch, reader.read, save, self.on_step, self.sleep, self.tally)
+        return Fetcher(self.fetch, reader.read, save, self.on_step, self.sleep, self.threads, self.tally)
 
     def _save(self, answer: Answer) -> Comparison:
         target = self.target
@@ -245,7 +249,7 @@ class Filler:
 
     @asynccontextmanager
     async def _claimed(self) -> AsyncIterator[bool]:
-        trying = asyncio.ensure_future(asyncio.to_thread(self.target.series.claim))
+        trying = asyncio.ensure_future(self.threads.run(self.target.series.claim))
         try:
             claim = await asyncio.shield(trying)
         except asyncio.CancelledError:

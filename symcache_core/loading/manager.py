@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
@@ -14,6 +13,7 @@ from typing import Any, Self
 
 import pandas as pd
 
+from ..concurrency.threads import WorkerThreads, in_a_thread
 from ..errors import ClosedError, ConfigurationError
 from ..factory import open_symbol_cache
 from ..models import Lookup
@@ -65,6 +65,7 @@ class DataManager:
         self._bar_store = BarStore(_folder_of_bars(self._settings), self._settings.provider)
         self._opened: list[SymbolCache | ExternalDataProvider] = []
         self._loop = LoopThread("symcache-loader")
+        self._threads = WorkerThreads("symcache-loading")
         self._lock = threading.Lock()
         self._closed = False
 
@@ -243,6 +244,7 @@ class DataManager:
                     self._loop.run(self._close_opened())
         finally:
             self._loop.close()
+            self._threads.close()
 
     def __enter__(self) -> Self:
         return self
@@ -262,7 +264,9 @@ class DataManager:
 
     async def _load(self, *args: Any, **options: Any) -> pd.DataFrame:
         cache, provider = await self._parts()
-        orchestrator = DataLoadingOrchestrator(cache, provider, self._bar_store, self._now, clock=self._clock)
+        orchestrator = DataLoadingOrchestrator(
+            cache, provider, self._bar_store, self._now, clock=self._clock, threads=self._threads
+        )
         return await orchestrator.load_with_fallback(*args, **options)
 
     async def _look_up(self, symbol: str, timeframes: Sequence[str]) -> Lookup:
@@ -271,7 +275,7 @@ class DataManager:
 
     async def _parts(self) -> tuple[SymbolCache, ExternalDataProvider]:
         if self._symbol_cache is None:  # opening a storage may take its time
-            await asyncio.to_thread(lambda: self.symbol_cache)
+            await in_a_thread(lambda: self.symbol_cache)
         return self.symbol_cache, self.external_provider
 
     def _now(self) -> datetime:

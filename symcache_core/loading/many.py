@@ -10,6 +10,7 @@ from typing import Any, Self
 import pandas as pd
 
 from ..concurrency.tasks import concurrently
+from ..concurrency.threads import WorkerThreads
 from ..errors import ConfigurationError, LoadCancelledError
 from ..messages import shown
 from ..symbols import check_text
@@ -104,11 +105,14 @@ def load_each(
 
     async def named() -> AsyncGenerator[str, None]:
         seen, rest = set[str](), iter(symbols)
-        # Whoever makes them up may take their time.
-        while (symbol := await asyncio.to_thread(next, rest, _END)) is not _END:
-            if (name := shown(symbol)) not in seen:
-                seen.add(name)
-                yield symbol
+        threads = WorkerThreads("symcache-symbols")  # whoever makes them up may take their time, and a thread with it
+        try:
+            while (symbol := await asyncio.wrap_future(threads.begin(next, rest, _END))) is not _END:
+                if (name := shown(symbol)) not in seen:
+                    seen.add(name)
+                    yield symbol
+        finally:
+            threads.leave()
 
     async def one(symbol: str) -> Loaded:
         try:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..concurrency.threads import WorkerThreads
 from ..errors import ConfigurationError, ProviderError, SymbolNotFoundError
 from ..models import Lookup, ProviderAnswer, ValidationResult
 from ..moments import as_utc
@@ -49,6 +50,7 @@ class DataLoadingOrchestrator:
         now: The provider's present (UTC), in any time zone; bars that end later are not expected.
         sleep: Waits for so many seconds before a request is tried again.
         clock: Tells the time in seconds since the epoch, by which answers age and bars become final.
+        threads: Those for what blocks; its own, which go with it, when left out.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class DataLoadingOrchestrator:
         now: Callable[[], datetime],
         sleep: Sleep = asyncio.sleep,
         clock: Clock = time.time,
+        *,
+        threads: WorkerThreads | None = None,
     ) -> None:
         self._symbol_cache = symbol_cache
         self._external_provider = external_provider
@@ -67,6 +71,7 @@ class DataLoadingOrchestrator:
         self._sleep = sleep
         self._clock = clock
         self._finder = Finder(bar_store, clock)
+        self._threads = WorkerThreads("symcache-loading") if threads is None else threads
 
     async def load_with_fallback(
         self,
@@ -116,7 +121,7 @@ class DataLoadingOrchestrator:
         if symbol is None:
             assert series is not None, "one of them is named"
             request = request_for("-", timeframe, start_date, end_date, "local", session)
-            return await asyncio.to_thread(self._read_series, series, request)
+            return await self._threads.run(self._read_series, series, request)
         request = request_for(symbol, timeframe, start_date, end_date, mode, session, refresh=refresh)
         return await run_cancellable(
             self._load(symbol, request, _on_step(symbol, timeframe, progress)), cancellation_token
@@ -132,7 +137,7 @@ class DataLoadingOrchestrator:
         began = time.perf_counter()
         lookup = await self._look_up(spelling, request)
         verdict = await self._remembered(spelling) if lookup is None else lookup.result
-        filler, local, todo = await asyncio.to_thread(self._begin, request, verdict, on_step)
+        filler, local, todo = await self._threads.run(self._begin, request, verdict, on_step)
         at_hand = todo.outlook.at_hand
         if lookup is not None and todo.span is None:
             raise lookup.error or ProviderError(
@@ -157,7 +162,7 @@ class DataLoadingOrchestrator:
 
     async def _remembered(self, spelling: str) -> ValidationResult | None:
         """What the cache knows, for want of asking: which series it is, by which calendar, and where the bars begin."""
-        info = await asyncio.to_thread(self._symbol_cache.peek, spelling)
+        info = await self._threads.run(self._symbol_cache.peek, spelling)
         return None if info is None else info.validation_result
 
     async def _fill(
@@ -169,12 +174,12 @@ class DataLoadingOrchestrator:
                 local, todo = await filler.fill(local, todo)
             except OtherContractError as error:
                 verdict = await self._validated_anew(spelling, request, error.found)
-                begun = await asyncio.to_thread(self._begin, request, verdict, filler.on_step, filler)
+                begun = await self._threads.run(self._begin, request, verdict, filler.on_step, filler)
             except UnclearPricesError as error:
                 verdict = await self._validated_anew(spelling, request)
-                begun = await asyncio.to_thread(self._begin, request, verdict, filler.on_step, filler, error.answer)
+                begun = await self._threads.run(self._begin, request, verdict, filler.on_step, filler, error.answer)
             except ProviderError as error:
-                raise await asyncio.to_thread(_with_what_is_at_hand, error, filler) from error
+                raise await self._threads.run(_with_what_is_at_hand, error, filler) from error
             else:
                 return filler, local, todo
             filler, local, todo = begun
@@ -191,7 +196,7 @@ class DataLoadingOrchestrator:
         symbol, timeframe = str(request.instrument), request.timeframe.name
         answer = await self._external_provider.validate_and_get_metadata(symbol, [timeframe])
         verdict = ProviderAnswer.of(answer).result
-        info = await asyncio.to_thread(self._symbol_cache.store, spelling, answer)
+        info = await self._threads.run(self._symbol_cache.store, spelling, answer)
         if not verdict.is_valid:
             raise SymbolNotFoundError(
                 f"{symbol}: the bars were not those of the contract that it was, and now the provider says: "
@@ -239,6 +244,7 @@ class DataLoadingOrchestrator:
             clock=self._clock,
             on_step=on_step,
             sleep=self._sleep,
+            threads=self._threads,
             put_aside=lambda: finder.put_aside(request, target),
             bind=lambda: finder.bind(request, target),
             unclear=unclear,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
 
+from ..concurrency.threads import WorkerThreads
 from .bars.answer import Answer
 from .bars.comparing import Agreement, Comparison
 from .bars.frames import Stamps
@@ -35,6 +35,7 @@ class Renewer:
         calendar: When it is traded.
         fetcher: Makes a fetcher that saves its answers in a given way.
         on_step: Takes note of each step.
+        threads: Those for what blocks.
         now: The provider's present (UTC).
         clock: The present (seconds since the epoch).
     """
@@ -45,14 +46,15 @@ class Renewer:
     calendar: Calendar
     fetcher: Callable[[Callable[[Answer], Comparison]], Fetcher]
     on_step: OnStep
+    threads: WorkerThreads
     now: Callable[[], datetime]
     clock: Callable[[], float]
 
     async def begin(self, why: str, answer: Answer) -> bool:
         """Begin anew with an answer that contradicts what is stored; ``False`` if that has just been done."""
-        if not await asyncio.to_thread(self.series.begin_renewal, why, self._present()):
+        if not await self.threads.run(self.series.begin_renewal, why, self._present()):
             return False
-        await asyncio.to_thread(self._save, replace(answer, is_seam=False))  # there is nothing yet to compare it with
+        await self.threads.run(self._save, replace(answer, is_seam=False))  # there is nothing yet to compare it with
         return True
 
     async def go_on(self) -> bool:
@@ -66,26 +68,26 @@ class Renewer:
         Raises:
             ProviderError: Bars could not be had; those that could are saved.
         """
-        left = await asyncio.to_thread(self.series.still_to_renew, self._present())
+        left = await self.threads.run(self.series.still_to_renew, self._present())
         while len(left):
-            requests = await asyncio.to_thread(self._requests, left)
+            requests = await self.threads.run(self._requests, left)
             if not requests:
                 return True
             self.on_step(0, len(requests), WHAT)
             try:
                 await self.fetcher(self._save).run(requests)
                 if are_apart(requests):
-                    stored = (await asyncio.to_thread(self.series.renewed)).of(RowState.BAR).stamps
+                    stored = (await self.threads.run(self.series.renewed)).of(RowState.BAR).stamps
                     await self.fetcher(self._save).run(closing(requests, stored, self.request.timeframe, self.now()))
             except ContradictedError as error:
                 if error.comparison.agreement is Agreement.UNSEEN:
                     return True
                 if not await self.begin(error.comparison.agreement, error.answer):
                     return False
-            before, left = left, await asyncio.to_thread(self.series.still_to_renew, self._present())
+            before, left = left, await self.threads.run(self.series.still_to_renew, self._present())
             if len(left) == len(before):
                 return True
-        await asyncio.to_thread(self.series.end_renewal, self._present())
+        await self.threads.run(self.series.end_renewal, self._present())
         return True
 
     def _requests(self, left: Stamps) -> Sequence[Segment]:

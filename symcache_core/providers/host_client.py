@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 import httpx
 from pydantic import SecretStr
 
+from ..concurrency.threads import in_a_thread
 from ..errors import (
     ClosedError,
     ConfigurationError,
@@ -93,13 +94,13 @@ class HostClient:
         if client is not None:
             await client.aclose()
         if isinstance(self._host, EmbeddedHost):
-            await asyncio.to_thread(self._host.close)
+            await in_a_thread(self._host.close)
 
     async def _base(self) -> str:
         if isinstance(self._host, str):
             return self._host
         running = self._host.url
-        return await asyncio.to_thread(self._host.start) if running is None else running
+        return await in_a_thread(self._host.start) if running is None else running
 
     def _terms(self, deadline: Deadline, urgent: bool) -> dict[str, str]:
         return {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import SecretStr
 
-from ..errors import InvalidSymbolError, ProviderError, ProviderNoDataError
+from ..errors import InvalidSymbolError, ProviderError, ProviderNoDataError, RefusedSymbolError
 from ..messages import shown
 from ..models import REPLAY, ProviderAnswer
 from ..moments import as_utc
@@ -118,7 +118,7 @@ class IbDataAdapter:
                 _check(symbol)
                 good.append(symbol)
             except InvalidSymbolError as error:
-                answers[shown(symbol)] = ProviderError(str(error), code=REFUSED)
+                answers[shown(symbol)] = RefusedSymbolError(str(error))
         for start in range(0, len(good), LARGEST_BATCH):
             some = list(dict.fromkeys(good[start : start + LARGEST_BATCH]))
             ask = self._validate_batch if self._takes_batches else self._validate_each

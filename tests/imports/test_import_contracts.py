@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("symcache_core", "symcache_backends", "symcache_host")
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 
-PUBLIC = {"errors", "files", "messages", "paths", "streams", "symbols", "timeframes"}
+PUBLIC = {"errors", "file_lock", "files", "messages", "paths", "streams", "symbols", "timeframes"}
 """The modules of the core that anyone may import, besides its face."""
 
 SEEN_BY = {

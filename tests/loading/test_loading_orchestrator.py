@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -608,3 +609,13 @@ def test_a_provider_that_does_not_tell_when_bars_begin_needs_a_start_date(loader
     with pytest.raises(ProviderError, match="does not say when its 1d bars begin; give start_date"):
         loader.load("AAPL", mode="full")
     assert_same(loader.load("AAPL", start_date="2000-03-01", mode="full"), source["AAPL"])
+
+
+def test_a_load_needs_no_thread_of_its_event_loops_own(loader, source):
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        load = loader.aload("AAPL", mode="full")
+        return await asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(load, loop).result(60))
+
+    pd.testing.assert_frame_equal(asyncio.run(main()), source["AAPL"])
