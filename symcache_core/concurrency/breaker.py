@@ -28,25 +28,30 @@ class Breaker:
         if self.error is None:
             return None
         with self._lock:
-            # A clock that was set back has told nothing of the time since.
-            return self._since + self._wait if 0 <= self._clock() - self._since < self._wait else None
+            since, wait = self._since, self._wait
+        # A clock that was set back has told nothing of the time since.
+        return since + wait if 0 <= self._clock() - since < wait else None
 
     def allows(self) -> bool:
         """Whether the caller may go on; of those who come while it is half-open, the first one may."""
         if self.error is None:
             return True
-        with self._lock:
-            now = self._clock()
-            if 0 <= now - self._since < self._wait:
-                return False
-            self._since = now
-            return True
+        while True:
+            since = self._since
+            now = self._clock()  # a program's own, which may do anything, and so not under the lock
+            with self._lock:
+                if self._since != since:
+                    continue  # someone else came first
+                if 0 <= now - since < self._wait:
+                    return False
+                self._since = now
+                return True
 
     def failed(self, error: Exception, wait: float | None = None) -> None:
         """Open it, for longer than usual if ``wait`` (seconds) says so."""
-        kept = remembered(error)
+        kept, now = remembered(error), self._clock()
         with self._lock:
-            self.error, self._since = kept, self._clock()
+            self.error, self._since = kept, now
             self._wait = max(self._least, wait or 0.0)
 
     def succeeded(self) -> None:

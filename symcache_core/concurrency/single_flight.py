@@ -37,14 +37,20 @@ class _AbandonedError(Exception):
 
 
 class _Flight(Generic[T]):
-    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
+    def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.task = self.loop.create_task(work())
+        self.task: asyncio.Task[T] | None = None
+        """There once the turn of its loop that made it has gone on: others see it in later ones."""
         self.outcome: Future[T] = Future()
         self.traceback: TracebackType | None = None
         """Where the work failed, without the waiters that have raised its error since."""
         self.waiters = 0
         self.is_detached = False
+
+    def cancel(self) -> None:
+        """Cancel its work; called on its loop."""
+        if self.task is not None:
+            self.task.cancel()
 
     def is_orphaned(self) -> bool:
         """Whether its loop no longer carries it; one that stands still may never go on."""
@@ -119,7 +125,8 @@ class SingleFlight(Generic[T]):
         """
         loop = asyncio.get_running_loop()
         with self._lock:
-            tasks = {flight.task for flight in self._flights.values() if flight.loop is loop}
+            flights = [flight for flight in self._flights.values() if flight.loop is loop]
+        tasks = {flight.task for flight in flights if flight.task is not None}
         late = (await asyncio.wait(tasks, timeout=timeout))[1] if tasks else set()
         self._closed = last
         for task in late:
@@ -133,10 +140,21 @@ class SingleFlight(Generic[T]):
             flight = self._flights.get(key)
             led = flight is None or flight.is_orphaned()
             if flight is None or led:
-                flight = self._flights[key] = _Flight(work)
-                flight.task.add_done_callback(partial(self._complete, key, flight))
+                flight = self._flights[key] = _Flight()
             flight.waiters += 1
-            return flight, led
+        if led:  # outside of the lock, for a program may have a task factory of its own
+            self._begin(key, flight, work)
+        return flight, led
+
+    def _begin(self, key: str, flight: _Flight[T], work: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        try:
+            flight.task = flight.loop.create_task(work())
+        except BaseException:
+            with self._lock:
+                self._forget(key, flight)
+            flight.outcome.set_exception(_AbandonedError())
+            raise
+        flight.task.add_done_callback(partial(self._complete, key, flight))
 
     def _leave(self, key: str, flight: _Flight[T]) -> None:
         with self._lock:
@@ -145,20 +163,20 @@ class SingleFlight(Generic[T]):
                 return
             self._forget(key, flight)
         with suppress(RuntimeError):  # its loop has closed: nothing is left to cancel
-            flight.loop.call_soon_threadsafe(flight.task.cancel)
+            flight.loop.call_soon_threadsafe(flight.cancel)
 
-    def _complete(self, key: str, flight: _Flight[T], _task: asyncio.Task[T]) -> None:
+    def _complete(self, key: str, flight: _Flight[T], task: asyncio.Task[T]) -> None:
         with self._lock:
             self._forget(key, flight)
         # A cancelled task means that the last waiter had left, or that the loop is ending: whoever has joined since
         # then did not want that, and begins anew.
-        if flight.task.cancelled():
+        if task.cancelled():
             flight.outcome.set_exception(_AbandonedError())
-        elif (error := flight.task.exception()) is not None:
+        elif (error := task.exception()) is not None:
             flight.traceback = error.__traceback__
             flight.outcome.set_exception(error)
         else:
-            flight.outcome.set_result(flight.task.result())
+            flight.outcome.set_result(task.result())
 
     def _forget(self, key: str, flight: _Flight[T]) -> None:
         # A flight that was orphaned may have been replaced under its key.

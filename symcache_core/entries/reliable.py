@@ -109,9 +109,9 @@ class ReliableStore:
             merged = merge(self._unwritten.pop(key, known))
             if len(self._unwritten) < MAX_UNWRITTEN:
                 self._unwritten[key] = merged
-            else:
-                log.warning("symbol cache loses %s: %d entries wait for the storage already", key, MAX_UNWRITTEN)
-            return merged
+                return merged
+        log.warning("symbol cache loses %s: %d entries wait for the storage already", key, MAX_UNWRITTEN)
+        return merged
 
     def change(self, key: str, merge: Merge) -> CachedSymbolInfo:
         """Put a merged entry in place of the one that was there.

@@ -11,7 +11,7 @@ import pandas as pd
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from ..concurrency.tasks import call
-from ..concurrency.threads import WorkerThreads
+from ..concurrency.workers import WorkerThreads
 from ..errors import ProviderError, ProviderNoDataError, ProviderTimeoutError, may_pass
 from .bars.answer import Answer
 from .bars.comparing import Comparison

@@ -13,7 +13,8 @@ from typing import Any, Self
 
 import pandas as pd
 
-from ..concurrency.threads import WorkerThreads, in_a_thread
+from ..concurrency.once import Once
+from ..concurrency.workers import WorkerThreads, in_a_thread
 from ..errors import ClosedError, ConfigurationError
 from ..factory import open_symbol_cache
 from ..models import Lookup
@@ -61,6 +62,7 @@ class DataManager:
         self._settings = _named(SymcacheSettings() if settings is None else settings, external_provider)
         self._clock = clock
         self._symbol_cache = symbol_cache
+        self._opening = Once(self._open_cache, "the symbol cache")
         self._external_provider = external_provider
         self._bar_store = BarStore(_folder_of_bars(self._settings), self._settings.provider)
         self._opened: list[SymbolCache | ExternalDataProvider] = []
@@ -214,12 +216,8 @@ class DataManager:
     @property
     def symbol_cache(self) -> SymbolCache:
         """The cache that answers lookups; opened here if need be."""
-        with self._lock:
-            self._check_open()
-            if self._symbol_cache is None:
-                self._symbol_cache = open_symbol_cache(self._settings, clock=self._clock)
-                self._opened.append(self._symbol_cache)
-            return self._symbol_cache
+        self._check_open()
+        return self._opening.get() if self._symbol_cache is None else self._symbol_cache
 
     @property
     def external_provider(self) -> ExternalDataProvider:
@@ -277,6 +275,16 @@ class DataManager:
         if self._symbol_cache is None:  # opening a storage may take its time
             await in_a_thread(lambda: self.symbol_cache)
         return self.symbol_cache, self.external_provider
+
+    def _open_cache(self) -> SymbolCache:
+        cache = open_symbol_cache(self._settings, clock=self._clock)
+        with self._lock:
+            if not self._closed:
+                self._symbol_cache = cache
+                self._opened.append(cache)
+                return cache
+        cache.close()
+        raise ClosedError("this DataManager was closed meanwhile")
 
     def _now(self) -> datetime:
         provider = self.external_provider

@@ -10,7 +10,7 @@ from typing import Any, Self
 import pandas as pd
 
 from ..concurrency.tasks import concurrently
-from ..concurrency.threads import WorkerThreads
+from ..concurrency.workers import WorkerThreads
 from ..errors import ConfigurationError, LoadCancelledError
 from ..messages import shown
 from ..symbols import check_text

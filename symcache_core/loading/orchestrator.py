@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..concurrency.threads import WorkerThreads
+from ..concurrency.workers import WorkerThreads
 from ..errors import ConfigurationError, ProviderError, SymbolNotFoundError
 from ..models import Lookup, ProviderAnswer, ValidationResult
 from ..moments import as_utc

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from ..concurrency.threads import WorkerThreads
+from ..concurrency.workers import WorkerThreads
 from .bars.answer import Answer
 from .bars.comparing import Agreement, Comparison
 from .bars.frames import Stamps

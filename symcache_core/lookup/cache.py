@@ -60,7 +60,8 @@ class PolicyCache:
         self._policy = policy
         self._clock = clock
         self._closed = False
-        self._forks = ForkGuard(self._begin)
+        self._inherited: Fleet | None = None
+        self._forks = ForkGuard(self._begin, self._let_go)
 
     def __enter__(self) -> Self:
         return self
@@ -259,8 +260,7 @@ class PolicyCache:
 
         A thread that is not there may hold the parent's locks, and what waits or has been counted is the parent's.
         """
-        if inherited := vars(self).get("_asking"):
-            inherited.fleet.abandon()
+        self._inherited = inherited.fleet if (inherited := vars(self).get("_asking")) else None
         self._counters = LookupCounters(SharedCounters(self._backend, self._provider, self._clock), self._name)
         near = NearCache(self._near_cache_size, self._near_cache_age)
         self.get, self._counters.fast_hits = fast_get(near, self._clock, self._get)
@@ -270,6 +270,11 @@ class PolicyCache:
         self._threads = StorageThreads()
         fleet = Fleet(self._backend, self._threads, lambda: self._known.storage.error is None)
         self._asking = Asking(self._known, self._find, self._calls, fleet, self._threads, *terms, self._counters.tally)
+
+    def _let_go(self) -> None:
+        if self._inherited is not None:
+            self._inherited.abandon()
+            self._inherited = None
 
     def _get(self, symbol: str, timeframes: Iterable[str]) -> CachedSymbolInfo | None:
         wanted, now = _names(timeframes), self._clock()

@@ -119,23 +119,24 @@ class SharedCounters:
         Raises:
             BackendError: They could not be stored; the next flush includes them.
         """
+        self._looked_at = now = self._clock()
+        # Taken before they are stored, so that nobody else stores them, too, and nothing is done under the lock.
         with self._lock:
-            self._add(counters)
-
-    def _add(self, counters: Counters) -> None:
-        self._looked_at = self._clock()
-        news = _difference(counters, self._flushed)
+            news, self._flushed = _difference(counters, self._flushed), counters
         if not any(news.model_dump(exclude={"hit_ratio"}).values()):
             return
-        now = self._clock()
 
         def add(line: bytes | None) -> tuple[bytes, float]:
             record = _parse(line) or _Record(since=now, counters=Counters())
             total = _Record(since=record.since, counters=record.counters + news)
             return total.model_dump_json().encode(), FOREVER
 
-        self._update(self._key, add)
-        self._flushed = counters
+        try:
+            self._update(self._key, add)
+        except BaseException:
+            with self._lock:
+                self._flushed = _difference(self._flushed, news)
+            raise
 
     def totals(self, counters: Counters) -> tuple[Counters, float | None]:
         """The sums over every process, this one's newest counts included, and since when they are kept."""

@@ -73,8 +73,8 @@ class EmbeddedHost:
             self._end = weakref.finalize(self, running.end)
             running.wait_until_ready()
             self._running = running
-            log.info("started a host service at %s, gateway %s", running.url, self._options["--gateway"])
-            return running.url
+        log.info("started a host service at %s, gateway %s", running.url, self._options["--gateway"])
+        return running.url
 
     def close(self) -> None:
         """End the host and wait for it; does nothing when none runs."""

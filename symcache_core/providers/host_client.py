@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import httpx
 from pydantic import SecretStr
 
-from ..concurrency.threads import in_a_thread
+from ..concurrency.workers import in_a_thread
 from ..errors import (
     ClosedError,
     ConfigurationError,

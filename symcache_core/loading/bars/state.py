@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ...errors import NewerSchemaError
+from ...messages import is_news
 from .files import load
 
 log = logging.getLogger("symcache")
@@ -121,7 +121,7 @@ def load_state(path: Path) -> tuple[SeriesState, bytes | None]:
     return read_state(content, path), content
 
 
-@lru_cache(maxsize=64)
 def _say_that_it_is_lost(path: Path, content: bytes) -> None:
     """Once: a load reads a state several times."""
-    log.warning("%s cannot be understood, and what it remembers of its bars is lost: %.60r", path, content)
+    if is_news(path, content):
+        log.warning("%s cannot be understood, and what it remembers of its bars is lost: %.60r", path, content)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
 from typing import Self
 
 import numpy as np
 import pandas as pd
 
+from ...messages import is_news
 from ...timeframes import Timeframe
 from .labels import Stamps, labels
 from .rules import FIRST_YEAR, LAST_YEAR, Rule, sessions_of
@@ -142,7 +142,8 @@ def _grid(timeframe: Timeframe, start: int, end: int, last_day: int) -> Pieces:
     return without_sessions(timeframe, start, min(end, over))
 
 
-@lru_cache(maxsize=64)
 def _say_where_it_ends(name: str, over: int) -> None:
+    if not is_news(name, over):
+        return
     day = pd.Timestamp(over - DAY).date()
     log.warning("calendar %s ends on %s; what bars to expect after it is unknown: update exchange_calendars", name, day)

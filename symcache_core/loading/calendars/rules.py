@@ -13,6 +13,7 @@ import exchange_calendars
 import numpy as np
 import pandas as pd
 
+from ...messages import is_news
 from .hours import DAY, Hours
 from .sessions import DAY as DAY_LENGTH
 from .sessions import Sessions, nanoseconds
@@ -22,11 +23,16 @@ log = logging.getLogger("symcache")
 FIRST_YEAR, LAST_YEAR = 1900, 2199
 """The earliest bars of any provider are younger, and the latest ones that anybody asks for are older."""
 
+UNKNOWN = "so what bars to expect is unknown"
+
 _RECENT = 250
 """So many sessions show what is usual."""
 
-_building = threading.Lock()
-"""Of the first loads of a program, one builds the sessions, and the others wait for it."""
+_building = threading.RLock()
+"""Of the first loads of a program, one builds the sessions, and the others wait for it.
+
+Others' code runs meanwhile, exchange_calendars': what it says may lead a logging handler back here.
+"""
 
 
 class Rule(Protocol):
@@ -50,8 +56,7 @@ class ByCalendar:
         try:
             return _of_calendar(self.name, year)
         except Exception as error:  # noqa: BLE001  # some fail under some versions of pandas, each in its own way
-            log.warning("calendar %s cannot be made, so what bars to expect is unknown: %r", self.name, error)
-            return Sessions.nothing()
+            return replace(Sessions.nothing(), trouble=f"calendar {self.name} cannot be made, {UNKNOWN}: {error!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ class ByDaysAndHours:
         """All sessions up to the end of a year, or as far as the calendar is known."""
         base = ByCalendar(self.name).build(year)
         days = pd.DatetimeIndex(base.days.view("M8[ns]"))
-        sessions = _at(self.hours, days, base.known)
+        sessions = replace(_at(self.hours, days, base.known), trouble=base.trouble)
         if self.early is None:
             return sessions
         closes = _minutes(pd.DatetimeIndex(base.closes.view("M8[ns]")), self.hours.zone)
@@ -101,7 +106,10 @@ def sessions_of(rule: Rule, year: int) -> Sessions:
     # One table serves several years: nobody's program runs longer, and building one takes up to a second.
     until = min(-(-year // 5) * 5, LAST_YEAR)
     with _building:
-        return _sessions(rule, until)
+        sessions = _sessions(rule, until)
+    if sessions.trouble is not None and is_news(rule, until):
+        log.warning("%s", sessions.trouble)
+    return sessions
 
 
 @lru_cache(maxsize=32)

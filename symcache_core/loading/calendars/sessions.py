@@ -30,6 +30,7 @@ class Sessions:
         resumes: When that is over.
         offsets: What the market's clock is ahead of UTC at the opening.
         known: The first and the last day of which it is known whether there is a session; ``None`` without a bound.
+        trouble: Why there are none, if that is somebody's fault.
     """
 
     zone: str
@@ -40,6 +41,7 @@ class Sessions:
     resumes: Nanoseconds
     offsets: Nanoseconds
     known: Known = (None, None)
+    trouble: str | None = None
 
     @classmethod
     def of(

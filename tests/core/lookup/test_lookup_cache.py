@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 
 import pytest
 from faulty_backend import FaultyBackend, LendingBackend, TellingBackend
@@ -558,7 +559,9 @@ class TestStorageThatLends:
     def backend(self, tmp_path):
         return LendingBackend(tmp_path)
 
-    def test_a_process_that_begins_with_an_inherited_cache_lets_go_of_its_leases(self, open_cache, backend, provider):
+    def test_a_process_that_begins_with_an_inherited_cache_lets_go_of_its_leases(
+        self, open_cache, backend, provider, monkeypatch
+    ):
         async def main():
             cache = open_cache()
             provider.gate = asyncio.Event()
@@ -567,7 +570,8 @@ class TestStorageThatLends:
                 while not provider.calls:
                     await asyncio.sleep(0)
             assert backend.held == {"ib||AAPL||"}
-            cache._begin()  # as in a forked child
+            monkeypatch.setattr(os, "getpid", lambda: -1)  # as in a forked child
+            cache.peek("MSFT")
             assert backend.held == set()
             provider.gate.set()
             await asking

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 import pytest
 
-from symcache_core.concurrency.threads import WorkerThreads, in_a_thread
+from symcache_core.concurrency.workers import WorkerThreads, in_a_thread
 from symcache_core.errors import ClosedError
 
 
