@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from .errors import ConfigurationError
 
 _KINDS = {stat.S_ISDIR: "folder", stat.S_ISFIFO: "FIFO", stat.S_ISSOCK: "socket", stat.S_ISLNK: "symlink to itself"}
-_ANEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+_FOR_ITS_OWNER = partial(os.open, mode=0o600)
 
 
 @contextmanager
@@ -32,9 +34,9 @@ def replacing(
     Raises:
         OSError: It could not be written; what was there is untouched.
     """
-    descriptor, part = _temporary(path) if temporary is None else (os.open(temporary, _ANEW, 0o600), temporary)
+    raw, part = _temporary(path) if temporary is None else (_anew(temporary), temporary)
     try:
-        with open(descriptor, "wb") as file:
+        with io.BufferedWriter(raw) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -48,7 +50,8 @@ def replacing(
 
 def sync_folder(folder: Path) -> None:
     """Make what was created, renamed or removed in a folder survive a power loss."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    # Within the interpreter, so that an interrupt cannot come between the opening and the keeping of the number.
+    [descriptor] = map(os.open, [folder], [os.O_RDONLY | os.O_CLOEXEC])
     try:
         os.fsync(descriptor)
     finally:
@@ -87,8 +90,15 @@ def regular_file(path: Path, setting: str) -> Path:
     return found
 
 
-def _temporary(path: Path) -> tuple[int, Path]:
+def _anew(path: Path) -> io.FileIO:
+    # What a killed writer left goes, and so does a link that would have us write into another's file.
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    return io.FileIO(path, "x", opener=_FOR_ITS_OWNER)
+
+
+def _temporary(path: Path) -> tuple[io.FileIO, Path]:
     import tempfile  # here, as stores do without it, and it is slow to import
 
     descriptor, name = tempfile.mkstemp(prefix=".symcache-", suffix=".part", dir=path.parent)
-    return descriptor, Path(name)
+    return io.FileIO(descriptor, "w"), Path(name)

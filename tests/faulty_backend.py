@@ -2,6 +2,9 @@
 
 import threading
 
+from patience import PATIENCE
+
+from symcache_core.errors import BackendUnavailableError
 from symcache_core.registry import Registry
 
 
@@ -101,3 +104,36 @@ class TellingBackend(FaultyBackend):
     def generation(self):
         self.use("generation")
         return 1
+
+
+class HangingBackend(LendingBackend):
+    """The same, whose calls hang, while ``hangs`` names them, until they are told to fail.
+
+    ``hung`` has what was called then, in order, and ``hanging`` counts the calls that hang at this moment.
+    """
+
+    ALL = frozenset({"read", "write", "delete", "keys", "clear", "lock", "release"})
+
+    def __init__(self, tmp_path):
+        super().__init__(tmp_path)
+        self.hangs = frozenset()
+        self.hung = []
+        self.hanging = 0
+        self._over = threading.Event()
+
+    def before(self, what, key):
+        if what not in self.hangs:
+            return
+        over = self._over
+        self.hung.append(what)
+        self.hanging += 1
+        try:
+            assert over.wait(PATIENCE), "nobody has told it to fail"
+        finally:
+            self.hanging -= 1
+        raise BackendUnavailableError("silent")
+
+    def fail(self):
+        """Let the calls that hang fail."""
+        over, self._over = self._over, threading.Event()
+        over.set()

@@ -61,7 +61,7 @@ def _checks(session: Session) -> Iterator[Check]:
 
 
 def _extras() -> Check:
-    lacking = [name for name in ("pandas", "pyarrow", "exchange_calendars", "filelock", "httpx") if not find_spec(name)]
+    lacking = [name for name in ("pandas", "pyarrow", "exchange_calendars", "httpx") if not find_spec(name)]
     if lacking:
         return Check("loading", "warn", f"without {', '.join(lacking)} nothing loads: pip install 'symcache[loading]'")
     return Check("loading", "ok", f"pandas {version('pandas')}, exchange_calendars {version('exchange_calendars')}")

@@ -33,8 +33,22 @@ class Job(Generic[T]):
         yield from self._done
         return self.outcome.result()
 
+    async def within(self, seconds: float) -> bool:
+        """Wait for it, and no longer than that; tells whether it is done."""
+        loop = asyncio.get_running_loop()
+        if self._done.done() and not self.outcome.done():
+            self._done = loop.create_future()
+        timer = loop.call_later(seconds, self.wake)
+        try:
+            await self._done
+        finally:
+            timer.cancel()
+        return self.outcome.done()
+
     def do(self) -> None:
-        """Do it."""
+        """Do it, unless it was cancelled before."""
+        if not self.outcome.set_running_or_notify_cancel():
+            return
         try:
             outcome = self._work()
         except BaseException as error:  # noqa: BLE001  # it concerns whoever waits for the outcome
@@ -53,9 +67,16 @@ class StorageThreads:
 
     What an event loop begins in one turn, one thread does: waking a thread, and then the loop that waits for it, takes
     longer than most of the work.
+
+    Args:
+        patience: Seconds for which one waits for work that one can do without; without end if left out.
+        gave_up: Is called when they have passed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float | None = None, gave_up: Callable[[], object] = lambda: None) -> None:
+        self._patience = patience
+        self._gave_up = gave_up
+        self._finished = 0
         self._pool = ThreadPoolExecutor(thread_name_prefix="symcache-storage")
         self._begun: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
         self._closed = False
@@ -76,6 +97,44 @@ class StorageThreads:
         self._begun[loop].append(job)
         return job
 
+    async def attempt(
+        self,
+        work: Callable[[], T],
+        is_away: Callable[[], bool],
+        unused: Callable[[Future[T]], object] | None = None,
+    ) -> tuple[T] | None:
+        """What comes of some work that the caller can do without, if it does not have to wait too long for it.
+
+        Args:
+            work: What to do in a thread.
+            is_away: Whether there is no use in waiting at all.
+            unused: Is called with the outcome that nobody takes, because the caller was cancelled or does not wait.
+
+        Returns:
+            ``None`` if it was not worth waiting for. It is not begun then, or goes on.
+
+        Raises:
+            ClosedError: The cache is closed.
+        """
+        while not is_away():
+            job, finished = self.run(work), self._finished
+            try:
+                comes = await self._comes(job, is_away)
+            except BaseException:
+                if unused is not None:
+                    job.outcome.add_done_callback(unused)
+                raise
+            # What has not begun is behind something slow. Another thread may be free, unless all of them hang.
+            if not comes and job.outcome.cancel() and finished != self._finished and not is_away():
+                continue
+            if job.outcome.done() and not job.outcome.cancelled():
+                return (job.outcome.result(),)
+            self._gave_up()
+            if unused is not None:
+                job.outcome.add_done_callback(unused)
+            break
+        return None
+
     def start(self, work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         """Begin some work that nobody waits for; once closed, do it here."""
         try:
@@ -91,14 +150,22 @@ class StorageThreads:
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
         jobs = self._begun.pop(loop)
         for first in range(0, len(jobs), AT_ONCE):
-            self.start(_do, jobs[first : first + AT_ONCE], loop)
+            self.start(self._do, jobs[first : first + AT_ONCE], loop)
 
+    def _do(self, jobs: Sequence[Job[Any]], loop: asyncio.AbstractEventLoop) -> None:
+        for job in jobs:
+            job.do()
+            self._finished += 1
+        with suppress(RuntimeError):  # the loop has closed: nobody waits any more
+            loop.call_soon_threadsafe(_wake, jobs)
 
-def _do(jobs: Sequence[Job[Any]], loop: asyncio.AbstractEventLoop) -> None:
-    for job in jobs:
-        job.do()
-    with suppress(RuntimeError):  # the loop has closed: nobody waits any more
-        loop.call_soon_threadsafe(_wake, jobs)
+    async def _comes(self, job: Job[Any], is_away: Callable[[], bool]) -> bool:
+        """Wait for a job; False if there is no use in waiting any longer."""
+        if self._patience is None:
+            await job
+            return True
+        # Twice half as long: of a machine that stands still for a moment nobody is to think that the storage does.
+        return await job.within(self._patience / 2) or (not is_away() and await job.within(self._patience / 2))
 
 
 def _wake(jobs: Sequence[Job[Any]]) -> None:

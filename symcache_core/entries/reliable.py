@@ -2,9 +2,12 @@
 
 Catching up, when a storage is back: what could not be written waits in memory, by key. Each successful read writes some
 of it, one thread at a time, so that no lookup pays for all of it. An entry leaves the queue only after it was written,
-and the lock is held meanwhile, so that a newer answer for the same key cannot slip in between and be lost. What the
-storage has got from others in the meantime is not overwritten but reconciled: the later answer wins, for each timeframe
-by itself.
+and only if it is still the one that was written, so that a newer answer for the same key cannot slip in between and be
+lost. What the storage has got from others in the meantime is not overwritten but reconciled: the later answer wins, for
+each timeframe by itself.
+
+Each key has a lock of its own for what must not happen in the middle of such a write. The lock of the queue is held for
+as long as it takes to change the queue: while the storage is slow, nobody waits for it.
 """
 
 from __future__ import annotations
@@ -12,36 +15,47 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
-from typing import TypeVar
 
 from .. import policy as rules
 from ..concurrency.breaker import Breaker
+from ..concurrency.locks import KeyLocks
 from ..errors import BackendError
 from ..merging import reconcile
 from ..models import CachedSymbolInfo
 from ..policy import Policy
 from ..protocols import Clock
+from .reach import Reach
 from .store import EntryStore, Merge
-
-T = TypeVar("T")
 
 log = logging.getLogger("symcache")
 
 MAX_UNWRITTEN = 100_000
 """How many entries wait at most for the storage to come back."""
 
+LEAST_PATIENCE = 0.1
+"""Seconds that a lookup waits for the storage in any case: how little a provider is waited for says nothing of it."""
+
 _AT_ONCE = 100
 """How many of them one lookup writes."""
+
+_ONE_WAIT = 0.5
+"""Seconds after which the end gives a storage up; what is refused at once does not take that long."""
+
+_REFUSALS = 3
+"""So many refused entries in a row are taken for a storage that takes none."""
 
 
 class ReliableStore:
     """The entries of one provider in a storage that may fail.
 
+    ``reach`` tells whether it can be reached; whoever else uses the same storage goes through it.
+
     Args:
         entries: Where they are.
-        policy: How long answers live.
+        policy: How long answers live, and how long a lookup waits.
         clock: Seconds since the epoch.
         retry: Seconds for which a failed storage is left alone.
     """
@@ -50,17 +64,18 @@ class ReliableStore:
         self._entries = entries
         self._policy = policy
         self._clock = clock
-        # A storage that is full, or a replica, can be read all the same.
-        self._reading = Breaker(clock, retry)
-        self._writing = Breaker(clock, retry)
+        self.reach = Reach(clock, retry, max(policy.soft_timeout, LEAST_PATIENCE))
+        self._refused = Breaker(clock, retry)
         self._lock = threading.Lock()
-        self._catching_up = threading.Lock()
+        self._keys = KeyLocks()
+        self._is_catching_up = False
         self._unwritten: dict[str, CachedSymbolInfo] = {}
+        self._has_ended = False
 
     @property
     def error(self) -> Exception | None:
         """Why the storage is left alone, while it is."""
-        return self._reading.error or self._writing.error
+        return self.reach.error
 
     @property
     def unwritten(self) -> int:
@@ -68,28 +83,40 @@ class ReliableStore:
         return len(self._unwritten)
 
     def find(self, key: str, known: CachedSymbolInfo | None = None) -> CachedSymbolInfo | None:
-        """The entry under a key; never fails.
+        """The entry under a key; writes some of what waits if that can be read; never fails.
 
         Args:
             key: Where.
             known: What this process remembers, for when the storage is out of reach.
         """
+        info = self.read(key, known)
+        self.catch_up()
+        return info
+
+    def read(self, key: str, known: CachedSymbolInfo | None = None) -> CachedSymbolInfo | None:
+        """The entry under a key, as :meth:`find` has it; writes nothing, and never fails."""
         unwritten = self._unwritten.get(key)
-        if (answer := self._asked(lambda: self._entries.read(key))) is None:
+        if (answer := self.reach.read(partial(self._entries.read, key))) is None:
             return unwritten or known
         (stored,) = answer
-        self._catch_up()
         return stored if unwritten is None else self._reconciled(stored, unwritten)
+
+    def remembered(self, key: str, known: CachedSymbolInfo | None = None) -> CachedSymbolInfo | None:
+        """The entry under a key as :meth:`find` has it while the storage is out of reach; does not wait."""
+        return self._unwritten.get(key) or known
 
     def find_many(self, keys: Sequence[str]) -> dict[str, CachedSymbolInfo]:
         """The entries under those of the keys that have one; none while the storage is out of reach."""
-        if (answer := self._asked(lambda: self._entries.read_many(keys))) is None:
-            return {}
-        (found,) = answer
+        found: dict[str, CachedSymbolInfo] = {}
+        # One after the other may take long on a storage that is well; each of them does not.
+        for some in [keys] if self._entries.can_batch else ([key] for key in keys):
+            if (answer := self.reach.read(partial(self._entries.read_many, some))) is None:
+                return {}
+            found |= answer[0]
         for key in keys if self._unwritten else ():
             if (unwritten := self._unwritten.get(key)) is not None:
                 found[key] = self._reconciled(found.get(key), unwritten)
-        self._catch_up()
+        self.catch_up()
         return found
 
     def keep(self, key: str, merge: Merge, known: CachedSymbolInfo | None) -> CachedSymbolInfo:
@@ -100,17 +127,25 @@ class ReliableStore:
             merge: What to make of the entry that was there.
             known: What this process remembers of it, for when the storage is out of reach.
         """
-        if self._writing.allows():
-            try:
-                return self.change(key, merge)
-            except BackendError:
-                pass  # reported, and tried again later
-        with self._lock:
-            merged = merge(self._unwritten.pop(key, known))
-            if len(self._unwritten) < MAX_UNWRITTEN:
-                self._unwritten[key] = merged
-                return merged
-        log.warning("symbol cache loses %s: %d entries wait for the storage already", key, MAX_UNWRITTEN)
+        written = self.reach.write(lambda: self._change(key, merge))
+        return self.keep_for_later(key, merge, known) if written is None else written[0]
+
+    def keep_for_later(self, key: str, merge: Merge, known: CachedSymbolInfo | None) -> CachedSymbolInfo:
+        """The same as soon as it is possible; does not wait for the storage."""
+        while True:
+            before = self._unwritten.get(key)
+            merged = merge(before or known)
+            with self._lock:
+                if self._unwritten.get(key) is not before:
+                    continue
+                has_room = before is not None or len(self._unwritten) < MAX_UNWRITTEN
+                if has_room:
+                    self._unwritten[key] = merged
+                break
+        if not has_room:
+            log.warning("symbol cache loses %s: %d entries wait for the storage already", key, MAX_UNWRITTEN)
+        elif self._has_ended:
+            log.warning("symbol cache loses %s, which could not be written before it was closed", key)
         return merged
 
     def change(self, key: str, merge: Merge) -> CachedSymbolInfo:
@@ -119,15 +154,7 @@ class ReliableStore:
         Raises:
             BackendError: The storage did not take it, and it is not kept for later.
         """
-        try:
-            if key in self._unwritten:
-                self._write_late(key)  # first, so that the merge sees what this process learned before
-            info = self._entries.change(key, merge, self._keep_until)
-        except BackendError as error:
-            self._failed(self._writing, error)
-            raise
-        self._writing.succeeded()
-        return info
+        return self.reach.order(lambda: self._change(key, merge))
 
     def delete(self, key: str) -> bool:
         """Drop one entry; tells whether it was there.
@@ -135,9 +162,10 @@ class ReliableStore:
         Raises:
             BackendError: The storage did not do it.
         """
-        with self._lock:
-            there = self._entries.delete(key)
-            return self._unwritten.pop(key, None) is not None or there
+        with self._keys.of(key):
+            there = self.reach.attend(lambda: self._entries.delete(key))
+            with self._lock:
+                return self._unwritten.pop(key, None) is not None or there
 
     def keys(self) -> Iterator[str]:
         """The key of every entry.
@@ -146,7 +174,7 @@ class ReliableStore:
             BackendError: The storage cannot be read.
         """
         unwritten = set(self._unwritten)
-        for key in self._entries.keys():
+        for key in self.reach.attend(self._entries.keys, is_long=True):
             unwritten.discard(key)
             yield key
         yield from unwritten
@@ -157,66 +185,111 @@ class ReliableStore:
         Raises:
             BackendError: The storage did not do it.
         """
-        with self._lock:
-            waiting = self._unwritten.keys() - set(self._entries.keys())
-            count = self._entries.clear() + len(waiting)
-            self._unwritten.clear()
-            return count
+        stored = set(self.reach.attend(self._entries.keys, is_long=True))
+        dropped = dict(self._taken_from_the_queue())
+        try:
+            return self.reach.attend(self._entries.clear, is_long=True) + len(dropped.keys() - stored)
+        except BackendError:
+            for key, info in dropped.items():
+                self.keep_for_later(key, partial(self._put_back, info), None)
+            raise
 
     def count(self) -> int:
         """How many entries there are; while the storage is out of reach, how many wait for it."""
-        count = self._asked(lambda: sum(1 for _ in self.keys()))
+        count = self.reach.read(lambda: sum(1 for _ in self.keys()), is_long=True)
         return self.unwritten if count is None else count[0]
 
     def size(self) -> int | None:
         """How many bytes the storage takes; ``None`` while it is out of reach, or if it does not know."""
-        size = None if self._entries.size is None else self._asked(self._entries.size)
+        size = None if self._entries.size is None else self.reach.read(self._entries.size, is_long=True)
         return None if size is None else size[0]
 
-    def settle(self) -> None:
-        """Write all that waits, before the end; what the storage still refuses is lost, and said to be."""
-        try:
-            for key in list(self._unwritten):
-                self._write_late(key)
-        except BackendError as error:
-            log.warning("symbol cache loses %d validated symbols, not written: %s", self.unwritten, error)
+    def settle(self) -> bool:
+        """Write all that waits, before the end; what the storage still refuses is lost, and said to be.
 
-    def _asked(self, ask: Callable[[], T]) -> tuple[T] | None:
-        """What the storage answers; ``None`` while it is out of reach."""
-        if not self._reading.allows():
-            return None
-        try:
-            answer = ask()
-        except BackendError as error:
-            self._failed(self._reading, error)
-            return None
-        self._reading.succeeded()
-        return (answer,)
+        Returns:
+            Whether the storage can be reached, as far as is known; it is given up after one wait for it.
+        """
+        self._has_ended = True
+        reasons: dict[str, None] = {}
+        spent, limit = 0.0, min(self.reach.patience, _ONE_WAIT)
+        for key in list(self._unwritten):
+            began = time.monotonic()
+            try:
+                self.reach.order(partial(self._write_late, key), blames=False)
+            except Exception as error:  # noqa: BLE001  # whatever one entry leads to must not lose the others
+                reasons[str(error)] = None
+                spent += time.monotonic() - began
+                if spent > limit:
+                    break
+        if reasons:
+            why = "; ".join(islice(reasons, _REFUSALS))
+            log.warning("symbol cache loses %d validated symbols, not written: %s", self.unwritten, why)
+        return spent <= limit
 
-    def _catch_up(self) -> None:
+    def catch_up(self) -> None:
         """Write some of what waits, unless another thread is at it."""
-        if not self._unwritten or not self._catching_up.acquire(blocking=False):
+        if not self._unwritten or self._is_catching_up:
+            return
+        if self._refused.open_until() is not None or not (self.reach.can_read() and self.reach.can_write()):
             return
         try:
-            if self._writing.allows():
-                with self._lock:
-                    keys = list(islice(self._unwritten, _AT_ONCE))
-                for key in keys:
-                    self._write_late(key)
-                self._writing.succeeded()
-        except BackendError as error:
-            self._failed(self._writing, error)
+            # No lock: that two threads are at it by chance does no harm, and one that is held for good would.
+            self._is_catching_up = True
+            with self._lock:
+                keys = list(islice(self._unwritten, _AT_ONCE))
+            self._write_some(keys)
         finally:
-            self._catching_up.release()
+            self._is_catching_up = False
+
+    def _change(self, key: str, merge: Merge) -> CachedSymbolInfo:
+        if key in self._unwritten:
+            self._write_late(key)  # first, so that the merge sees what this process learned before
+        return self._entries.change(key, merge, self._keep_until)
+
+    def _write_some(self, keys: Iterable[str]) -> None:
+        in_a_row, failure = 0, None
+        for key in keys:
+            began = time.monotonic()
+            try:
+                self.reach.order(partial(self._write_late, key), blames=False)
+                in_a_row = 0
+            except BackendError as error:
+                self._put_last(key)
+                failure, in_a_row = error, in_a_row + 1
+                if in_a_row == _REFUSALS or time.monotonic() - began > self.reach.patience:
+                    break
+        if failure is None:
+            self._refused.succeeded()
+        else:
+            self._refused.failed(failure)
 
     def _write_late(self, key: str) -> None:
-        with self._lock:
+        with self._keys.of(key):
             late = self._unwritten.get(key)
             if late is None:
                 return
+            _, spoiled = self._entries.replace(key, lambda stored: self._reconciled(stored, late), self._keep_until)
+            with self._lock:
+                if self._unwritten.get(key) is late:
+                    del self._unwritten[key]
+        self._entries.set_aside(key, spoiled)
 
-            self._entries.change(key, lambda stored: self._reconciled(stored, late), self._keep_until)
-            del self._unwritten[key]
+    def _put_last(self, key: str) -> None:
+        """Let the others go first: one entry that is refused must not keep them from being written."""
+        with self._lock:
+            if (info := self._unwritten.pop(key, None)) is not None:
+                self._unwritten[key] = info
+
+    def _taken_from_the_queue(self) -> Iterator[tuple[str, CachedSymbolInfo]]:
+        for key in list(self._unwritten):
+            with self._keys.of(key), self._lock:
+                info = self._unwritten.pop(key, None)
+            if info is not None:
+                yield key, info
+
+    def _put_back(self, info: CachedSymbolInfo, newer: CachedSymbolInfo | None) -> CachedSymbolInfo:
+        return info if newer is None else self._reconciled(info, newer)
 
     def _reconciled(self, stored: CachedSymbolInfo | None, late: CachedSymbolInfo) -> CachedSymbolInfo:
         return reconcile(stored, late, self._clock(), self._policy)
@@ -224,9 +297,3 @@ class ReliableStore:
     def _keep_until(self, info: CachedSymbolInfo) -> float:
         # The storage goes by the machine's clock, whatever clock decides freshness here.
         return time.time() + rules.keep_until(info, self._policy) - self._clock()
-
-    def _failed(self, breaker: Breaker, error: BackendError) -> None:
-        was_well = self.error is None
-        breaker.failed(error)
-        if was_well:
-            log.warning("symbol cache works without its storage: %s", error)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from ..concurrency.locks import KeyLocks
 from ..errors import CorruptEntryError, NewerSchemaError
 from ..models import CachedSymbolInfo
 from ..protocols import FOREVER, CanBatch, CanSize, CanUpdate, StorageBackend
@@ -30,10 +30,10 @@ def update_of(backend: StorageBackend) -> Callable[[str, Change], None]:
     """The backend's atomic read-modify-write, or one that keeps but the threads that share it apart."""
     if isinstance(backend, CanUpdate):
         return backend.update
-    lock = threading.Lock()
+    locks = KeyLocks()
 
     def read_and_write(key: str, change: Change) -> None:
-        with lock:
+        with locks.of(key):
             written = change(backend.read(key))
             if written is not None:
                 backend.write(key, *written)
@@ -52,6 +52,7 @@ class EntryStore:
     """The entries of one provider.
 
     ``size`` tells how many bytes the whole storage takes, where it can; it raises a ``BackendError`` as the methods do.
+    ``can_batch`` tells whether many entries cost little more than one.
 
     Args:
         backend: Where they are.
@@ -63,6 +64,7 @@ class EntryStore:
         self._prefix = prefix
         self._update = update_of(backend)
         self._read_many = read_many_of(backend)
+        self.can_batch = isinstance(backend, CanBatch)
         self.size = backend.size if isinstance(backend, CanSize) else None
 
     def read(self, key: str) -> CachedSymbolInfo | None:
@@ -92,6 +94,18 @@ class EntryStore:
         Raises:
             BackendError: The storage cannot be reached.
         """
+        info, spoiled = self.replace(key, merge, keep_until)
+        self.set_aside(key, spoiled)
+        return info
+
+    def replace(self, key: str, merge: Merge, keep_until: KeepUntil) -> tuple[CachedSymbolInfo, bytes | None]:
+        """The same, but for what cannot be understood: that is given to the caller, to be set aside.
+
+        Nothing is logged by it, so that the caller may have a lock meanwhile.
+
+        Raises:
+            BackendError: The storage cannot be reached.
+        """
         made: list[CachedSymbolInfo] = []
         spoiled: list[bytes] = []
 
@@ -111,9 +125,19 @@ class EntryStore:
             return codec.encode(key, new), keep_until(new)
 
         self._update(key, apply)
-        if spoiled:
-            self._set_aside(key, spoiled[0])
-        return made[0]
+        return made[0], next(iter(spoiled), None)
+
+    def set_aside(self, key: str, line: bytes | None) -> None:
+        """Keep the bytes, if there are any, of an entry that could not be understood.
+
+        Raises:
+            BackendError: The storage cannot be reached.
+        """
+        if line is None:
+            return
+        log.warning("symbol cache entry %s could not be understood; its bytes are kept under @corrupt|%s", key, key)
+        aside = json.dumps({"corrupt": base64.b64encode(line).decode()}).encode()
+        self._backend.write(f"@corrupt|{key}", aside, FOREVER)
 
     def delete(self, key: str) -> bool:
         """Drop one entry; tells whether it was there."""
@@ -126,11 +150,6 @@ class EntryStore:
     def clear(self) -> int:
         """Drop every entry of this provider; tells how many there were."""
         return sum(self._backend.delete(key) for key in list(self.keys()))
-
-    def _set_aside(self, key: str, line: bytes) -> None:
-        log.warning("symbol cache entry %s could not be understood; its bytes are kept under @corrupt|%s", key, key)
-        aside = json.dumps({"corrupt": base64.b64encode(line).decode()}).encode()
-        self._backend.write(f"@corrupt|{key}", aside, FOREVER)
 
 
 def _decoded(key: str, line: bytes) -> CachedSymbolInfo | None:

@@ -12,7 +12,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from ..concurrency.tasks import call
 from ..concurrency.workers import WorkerThreads
-from ..errors import ProviderError, ProviderNoDataError, ProviderTimeoutError, may_pass
+from ..errors import BackendError, ProviderError, ProviderNoDataError, ProviderTimeoutError, may_pass
 from .bars.answer import Answer
 from .bars.comparing import Comparison
 from .plan.segments import Segment
@@ -33,6 +33,7 @@ Read = Callable[[Segment, pd.DataFrame | ProviderNoDataError], Answer]
 Save = Callable[[Answer], Comparison]
 OnStep = Callable[[int, int, str], object]
 Sleep = Callable[[float], Awaitable[None]]
+GoesOn = Callable[[float], object]
 
 
 class ContradictedError(Exception):
@@ -64,6 +65,10 @@ class Tally:
     revised: int = 0
 
 
+def _tell_nobody(_quiet: float) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Fetcher:
     """The requests of one load.
@@ -77,6 +82,7 @@ class Fetcher:
         sleep: Waits for so many seconds before another attempt.
         threads: Those in which ``read`` and ``save`` are called.
         tally: Counts.
+        goes_on: Is told, in a thread, of each request and each answer, and for how many seconds there is a pause.
     """
 
     fetch: Fetch
@@ -86,6 +92,7 @@ class Fetcher:
     sleep: Sleep
     threads: WorkerThreads
     tally: Tally = field(default_factory=Tally)
+    goes_on: GoesOn = _tell_nobody
 
     async def run(self, requests: Sequence[Segment]) -> None:
         """Fetch and save all of them; one that fails loses none of the others.
@@ -108,20 +115,30 @@ class Fetcher:
             retry=retry_if_exception(_is_worth_another_attempt),
             stop=stop_after_attempt(ATTEMPTS),
             wait=_wait,
-            sleep=self.sleep,
+            sleep=self._pause,
             reraise=True,
         )
         try:
             async for attempt in retrying:
                 with attempt:
                     self.tally.requests += 1
+                    self._tell()
                     asked = await call(self.fetch(segment.start, segment.end))
                     if asked.cancelled():
                         raise ProviderError("the provider cancelled its own call")
                     answer = asked.result()
         except ProviderNoDataError as error:
             return error
+        self._tell()
         return answer
+
+    async def _pause(self, seconds: float) -> None:
+        self._tell(seconds)
+        await self.sleep(seconds)
+
+    def _tell(self, quiet: float = 0.0) -> None:
+        # Nobody waits for that: a disk may take its time.
+        self.threads.begin(self.goes_on, quiet)
 
 
 class _Run:
@@ -150,7 +167,8 @@ class _Run:
                 answer = await self._fetcher.attempt(segment)
                 if number:
                     await self._turns[number - 1].wait()
-                if not any(isinstance(error, ContradictedError) for error in self._errors):
+                # Where one cannot be written, on a full disk or beside a stopped writer, no other waits for that again.
+                if not any(isinstance(error, ContradictedError | BackendError) for error in self._errors):
                     await self._save(segment, answer)
             except Exception as error:  # noqa: BLE001  # the first one goes out at the end
                 self._errors.append(error)

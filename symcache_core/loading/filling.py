@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from ..concurrency.patience import Patience
 from ..concurrency.workers import WorkerThreads
 from .answers import AnswerReader
 from .bars.answer import Answer
 from .bars.comparing import Agreement, Comparison
-from .bars.files import Claim
 from .bars.frames import Stamps
+from .bars.locks import Claim
 from .bars.rows import Rows, RowState
 from .bars.store import LocalBars
 from .bearers import REUSED
@@ -64,6 +65,7 @@ class Filler:
         on_step: Takes note of each step.
         sleep: Waits for so many seconds.
         threads: Those for what blocks.
+        timeout: Seconds after which someone who fetches these bars, and does not go on, is no longer waited for.
         put_aside: Takes the bars beneath the series away, which are something else's; called in a thread.
         bind: Takes note that they are the series' own; called in a thread.
         unclear: The answer that has made somebody look again whose prices these are, if one has.
@@ -77,6 +79,7 @@ class Filler:
     on_step: OnStep
     sleep: Sleep
     threads: WorkerThreads
+    timeout: float
     put_aside: Callable[[], None]
     bind: Callable[[], None]
     unclear: Answer | None = None
@@ -85,6 +88,7 @@ class Filler:
     _asked: Stamps = field(default_factory=lambda: np.empty(0, "datetime64[ns]"), init=False)
     _has_moved: bool = field(default=False, init=False)
     _is_refreshed: bool = field(default=False, init=False)
+    _claim: Claim | None = field(default=None, init=False)
 
     def look(self) -> tuple[LocalBars, Plan]:
         """What is at hand, and how things stand with what should be; blocks."""
@@ -95,7 +99,7 @@ class Filler:
         return local, plan(request, self.target.verdict, local, now, self.clock())
 
     async def fill(self, local: LocalBars, todo: Plan) -> tuple[LocalBars, Plan]:
-        """Fetch what is missing; while someone else is fetching, wait for what that one brings.
+        """Fetch what is missing; while someone else is fetching, and goes on, wait for what that one brings.
 
         Args:
             local: What :meth:`look` found.
@@ -110,12 +114,12 @@ class Filler:
             ProviderError: Bars could not be had; those that could are saved.
         """
         self._has_moved = self.target.has_moved(local)
-        wait = FIRST_WAIT
+        wait, patience = FIRST_WAIT, Patience(self.timeout, asyncio.get_running_loop().time)
         # Each round looks at the files again, with the claim or without: what someone else has fetched meanwhile is
         # there, and if that was enough nobody is asked. The claim is given back before waiting, or nobody could have
         # it.
         while self._has_work(local, todo):
-            async with self._claimed() as is_mine:
+            async with self._claimed(patience) as is_mine:
                 local, todo = await self.threads.run(self.look)
                 if is_mine:
                     await self._work(local)
@@ -224,7 +228,7 @@ class Filler:
             self.now(),
             self.clock(),
         )
-        return Fetcher(self.fetch, reader.read, save, self.on_step, self.sleep, self.threads, self.tally)
+        return Fetcher(self.fetch, reader.read, save, self.on_step, self.sleep, self.threads, self.tally, self._goes_on)
 
     def _save(self, answer: Answer) -> Comparison:
         target = self.target
@@ -248,18 +252,23 @@ class Filler:
             self.happened.append(what)
 
     @asynccontextmanager
-    async def _claimed(self) -> AsyncIterator[bool]:
-        trying = asyncio.ensure_future(self.threads.run(self.target.series.claim))
+    async def _claimed(self, patience: Patience) -> AsyncIterator[bool]:
+        trying = asyncio.ensure_future(self.threads.run(self.target.series.claim, patience))
         try:
-            claim = await asyncio.shield(trying)
+            self._claim = await asyncio.shield(trying)
         except asyncio.CancelledError:
             trying.add_done_callback(_release)  # the thread goes on
             raise
         try:
-            yield claim is not None
+            yield self._claim is not None
         finally:
-            if claim is not None:
-                claim.release()
+            if self._claim is not None:
+                self._claim.release()
+                self._claim = None
+
+    def _goes_on(self, quiet: float) -> None:
+        if self._claim is not None:
+            self._claim.tell(quiet)
 
 
 def _release(trying: asyncio.Future[Claim | None]) -> None:

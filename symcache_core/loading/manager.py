@@ -64,7 +64,9 @@ class DataManager:
         self._symbol_cache = symbol_cache
         self._opening = Once(self._open_cache, "the symbol cache")
         self._external_provider = external_provider
-        self._bar_store = BarStore(_folder_of_bars(self._settings), self._settings.provider)
+        self._bar_store = BarStore(
+            _folder_of_bars(self._settings), self._settings.provider, self._settings.lock_timeout
+        )
         self._opened: list[SymbolCache | ExternalDataProvider] = []
         self._loop = LoopThread("symcache-loader")
         self._threads = WorkerThreads("symcache-loading")
@@ -263,7 +265,13 @@ class DataManager:
     async def _load(self, *args: Any, **options: Any) -> pd.DataFrame:
         cache, provider = await self._parts()
         orchestrator = DataLoadingOrchestrator(
-            cache, provider, self._bar_store, self._now, clock=self._clock, threads=self._threads
+            cache,
+            provider,
+            self._bar_store,
+            self._now,
+            clock=self._clock,
+            timeout=self._settings.timeout,
+            threads=self._threads,
         )
         return await orchestrator.load_with_fallback(*args, **options)
 

@@ -36,6 +36,9 @@ from .target import Target
 
 log = logging.getLogger("symcache")
 
+TIMEOUT = 60.0
+"""Seconds, unless a setting says otherwise."""
+
 IDENTITIES = 3
 """How many series one load looks at, while the provider says that its bars are another one's."""
 
@@ -51,6 +54,7 @@ class DataLoadingOrchestrator:
         sleep: Waits for so many seconds before a request is tried again.
         clock: Tells the time in seconds since the epoch, by which answers age and bars become final.
         threads: Those for what blocks; its own, which go with it, when left out.
+        timeout: Seconds after which someone else who loads the same bars, and does not go on, is no longer waited for.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class DataLoadingOrchestrator:
         now: Callable[[], datetime],
         sleep: Sleep = asyncio.sleep,
         clock: Clock = time.time,
+        timeout: float = TIMEOUT,
         *,
         threads: WorkerThreads | None = None,
     ) -> None:
@@ -70,6 +75,7 @@ class DataLoadingOrchestrator:
         self._now = now
         self._sleep = sleep
         self._clock = clock
+        self._timeout = timeout
         self._finder = Finder(bar_store, clock)
         self._threads = WorkerThreads("symcache-loading") if threads is None else threads
 
@@ -245,6 +251,7 @@ class DataLoadingOrchestrator:
             on_step=on_step,
             sleep=self._sleep,
             threads=self._threads,
+            timeout=self._timeout,
             put_aside=lambda: finder.put_aside(request, target),
             bind=lambda: finder.bind(request, target),
             unclear=unclear,

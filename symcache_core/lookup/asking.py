@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 from ..concurrency.single_flight import SingleFlight, SoftTimeoutError
 from ..concurrency.threads import StorageThreads
-from ..errors import ProviderTimeoutError
+from ..entries.store import Merge
+from ..errors import ClosedError, ProviderTimeoutError
 from ..models import CachedSymbolInfo
 from ..policy import Policy, answers, missing, rule_for
 from ..protocols import Clock
@@ -85,20 +86,32 @@ class Asking:
             return not (rule.asks if anew else rule.waits)
 
         look = partial(self.find, question.symbol, question.instrument, question.key)
-        permit, info = await self.fleet.acquire(lease, look, is_enough, None if anew else self.policy.timeout)
+        remember = partial(self.known.remembered, question.instrument, question.key)
+        timeout = None if anew else self.policy.timeout
+        permit, info = await self.fleet.acquire(lease, look, is_enough, timeout, remember)
         if permit is None:
             return info, False
         try:
             self.tally.refreshes += anew
             asked = question.wanted if anew else self._lacking(info, question.wanted)
             answer = await self.calls.ask(question.key, str(question.instrument), asked, question.validate)
-            # Whoever leaves now, what the provider said is stored before the next one may ask.
-            done = partial(self.fleet.release, lease, permit)
-            keeping = self.threads.run(self.known.keep, question, answer, asked, info, done)
+            merge = self.known.merging(question.key, answer, asked)
         except BaseException:
             self.fleet.release(lease, permit)
             raise
-        return await keeping, True
+        return await self._keep(question, merge, info, partial(self.fleet.release, lease, permit)), True
+
+    async def _keep(
+        self, question: Question, merge: Merge, known: CachedSymbolInfo | None, done: Callable[[], None]
+    ) -> CachedSymbolInfo:
+        try:
+            # Whoever leaves now, what the provider said is stored before the next one may ask.
+            keep = partial(self.known.keep, question, merge, known, done)
+            kept = await self.threads.attempt(keep, lambda: not self.known.reach.can_write())
+        except ClosedError:
+            done()
+            raise
+        return self.known.keep_for_later(question, merge, known, done) if kept is None else kept[0]
 
     def _lacking(self, info: CachedSymbolInfo | None, wanted: tuple[str, ...]) -> tuple[str, ...]:
         now = self.clock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Self
 
 from .. import policy as rules
@@ -145,7 +146,7 @@ class PolicyCache:
         question = Question(symbol, instrument, instrument.key(self._provider), wanted, validate)
         self._check_open()
         if info is None:
-            info = await self._threads.run(self._find, symbol, instrument, question.key)
+            info = await self._found(question)
         outcome = Outcome.HIT
         # A round more for who waited with others: the one that asked may have wanted other timeframes, so what is there
         # now is judged anew by this caller's own wants. Each round has an answer or a provider's error that others
@@ -216,7 +217,7 @@ class PolicyCache:
         """What this cache has answered so far, and how many symbols it holds."""
         self._check_open()
         counters, storage = self._counters.current(), self._known.storage
-        totals, since = self._counters.totals() if storage.error is None else (counters, None)
+        totals, since = self._counters.totals() if storage.reach.is_well() else (counters, None)
         cached, size = storage.count(), storage.size()
         return CacheStats(
             **counters.model_dump(exclude={"hit_ratio"}),
@@ -239,8 +240,8 @@ class PolicyCache:
         self._closed = True
         self._known.near.clear()
         try:
-            self._known.storage.settle()
-            self._counters.flush()
+            if self._known.storage.settle():
+                self._counters.flush()
         finally:
             self._backend.close()
             self._threads.close()
@@ -261,14 +262,16 @@ class PolicyCache:
         A thread that is not there may hold the parent's locks, and what waits or has been counted is the parent's.
         """
         self._inherited = inherited.fleet if (inherited := vars(self).get("_asking")) else None
-        self._counters = LookupCounters(SharedCounters(self._backend, self._provider, self._clock), self._name)
         near = NearCache(self._near_cache_size, self._near_cache_age)
-        self.get, self._counters.fast_hits = fast_get(near, self._clock, self._get)
         terms = self._policy, self._clock
         self._known = Known(self._backend, self._provider, *terms, near=near, storage_retry=self._storage_retry)
+        reach = self._known.reach
+        shared = SharedCounters(self._backend, self._provider, self._clock, reach)
+        self._counters = LookupCounters(shared, self._name)
+        self.get, self._counters.fast_hits = fast_get(near, self._clock, self._get)
         self._calls = ProviderCalls(self._provider, *terms, self._counters.tally)
-        self._threads = StorageThreads()
-        fleet = Fleet(self._backend, self._threads, lambda: self._known.storage.error is None)
+        self._threads = StorageThreads(reach.patience, reach.gave_up)
+        fleet = Fleet(self._backend, self._threads, reach)
         self._asking = Asking(self._known, self._find, self._calls, fleet, self._threads, *terms, self._counters.tally)
 
     def _let_go(self) -> None:
@@ -282,6 +285,7 @@ class PolicyCache:
         if info is None:
             instrument = Instrument.parse(symbol)
             info = self._find(symbol, instrument, instrument.key(self._provider))
+            self._tend()
             if info is None or not rules.answers(info, wanted, now):
                 self._counters.missed(symbol)
                 return None
@@ -290,13 +294,31 @@ class PolicyCache:
 
     def _find(self, symbol: str, instrument: Instrument, key: str) -> CachedSymbolInfo | None:
         self._check_open()
-        if self._known.storage.error is None:
-            self._counters.flush_if_due()
         return self._known.find(symbol, instrument, key)
+
+    def _tend(self) -> None:
+        """Store what has waited long enough; after a lookup has found what it wants, and for some of them only."""
+        if self._known.reach.is_well():
+            self._counters.flush_if_due()
+        self._known.storage.catch_up()
+
+    async def _found(self, question: Question) -> CachedSymbolInfo | None:
+        """What is known of a symbol, without waiting for a storage that is silent."""
+        found: list[CachedSymbolInfo | None] = []
+
+        def find() -> None:
+            found.append(self._find(question.symbol, question.instrument, question.key))
+            self._tend()
+
+        await self._threads.attempt(find, lambda: bool(found) or self._is_silent())
+        return found[0] if found else self._known.remembered(question.instrument, question.key)
 
     async def _read_ahead(self, symbols: Sequence[str]) -> None:
         self._check_open()
-        await self._threads.run(self._known.read_ahead, symbols)
+        await self._threads.attempt(partial(self._known.read_ahead, symbols), self._is_silent)
+
+    def _is_silent(self) -> bool:
+        return not self._known.reach.can_read()
 
     def _decide(self, question: Question, info: CachedSymbolInfo | None, now: float) -> tuple[Rule, Exception | None]:
         """Which rule serves, and the provider's failure if that is why it is not asked."""

@@ -6,10 +6,12 @@ import logging
 import math
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 
 from pydantic import BaseModel, ValidationError
 
+from ..entries.reach import Reach
 from ..entries.store import update_of
 from ..errors import BackendError
 from ..models import CachedSymbolInfo, Counters, Outcome
@@ -95,10 +97,12 @@ class SharedCounters:
         backend: Where.
         provider: Whose lookups are counted.
         clock: Seconds since the epoch.
+        reach: Takes note when the storage is slow to fail, if given.
     """
 
-    def __init__(self, backend: StorageBackend, provider: str, clock: Clock) -> None:
+    def __init__(self, backend: StorageBackend, provider: str, clock: Clock, reach: Reach | None = None) -> None:
         self._backend = backend
+        self._reach = reach
         self._update = update_of(backend)
         self._key = f"@counters|{provider}"
         self._clock = clock
@@ -119,6 +123,7 @@ class SharedCounters:
         Raises:
             BackendError: They could not be stored; the next flush includes them.
         """
+        # The clock is read before anything waits: the next ones are not to wait with it.
         self._looked_at = now = self._clock()
         # Taken before they are stored, so that nobody else stores them, too, and nothing is done under the lock.
         with self._lock:
@@ -131,8 +136,12 @@ class SharedCounters:
             total = _Record(since=record.since, counters=record.counters + news)
             return total.model_dump_json().encode(), FOREVER
 
+        update = partial(self._update, self._key, add)
         try:
-            self._update(self._key, add)
+            if self._reach is None:
+                update()
+            else:
+                self._reach.attend(update)
         except BaseException:
             with self._lock:
                 self._flushed = _difference(self._flushed, news)
@@ -140,13 +149,19 @@ class SharedCounters:
 
     def totals(self, counters: Counters) -> tuple[Counters, float | None]:
         """The sums over every process, this one's newest counts included, and since when they are kept."""
-        try:
-            record = _parse(self._backend.read(self._key))
-        except BackendError as error:
-            log.warning("symbol cache counters cannot be read: %s", error)
-            record = None
+        record = _parse(self._stored())
         news = _difference(counters, self._flushed)
         return (news, None) if record is None else (record.counters + news, record.since)
+
+    def _stored(self) -> bytes | None:
+        if self._reach is not None:
+            answer = self._reach.read(partial(self._backend.read, self._key))
+            return None if answer is None else answer[0]
+        try:
+            return self._backend.read(self._key)
+        except BackendError as error:
+            log.warning("symbol cache counters cannot be read: %s", error)
+            return None
 
 
 def _difference(new: Counters, old: Counters) -> Counters:

@@ -8,9 +8,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from ..concurrency.threads import StorageThreads
+from ..entries.reach import Reach
 from ..errors import BackendError, SymcacheError
 from ..protocols import CanLock, Lease, StorageBackend
 
@@ -39,18 +41,23 @@ class Fleet:
     Args:
         backend: Who lends the leases; one that cannot lock makes everyone a permit at once.
         threads: Which wait for the backend.
-        is_reachable: Whether the backend is worth asking; if it is not, everyone asks.
+        reach: Whether the backend is worth asking; if it is not, everyone asks the provider.
     """
 
-    def __init__(self, backend: StorageBackend, threads: StorageThreads, is_reachable: Callable[[], bool]) -> None:
+    def __init__(self, backend: StorageBackend, threads: StorageThreads, reach: Reach) -> None:
         self._locking = backend if isinstance(backend, CanLock) else None
         self._threads = threads
-        self._is_reachable = is_reachable
+        self._reach = reach
         self._lock = threading.Lock()
         self._permits: dict[str, Permit] = {}
 
     async def acquire(
-        self, key: str, look: Callable[[], T], is_enough: Callable[[T], bool], timeout: float | None
+        self,
+        key: str,
+        look: Callable[[], T],
+        is_enough: Callable[[T], bool],
+        timeout: float | None,
+        remember: Callable[[], T] | None = None,
     ) -> tuple[Permit | None, T]:
         """Wait for the permit to ask about a key, unless others make it needless.
 
@@ -60,6 +67,7 @@ class Fleet:
             is_enough: Whether what was found makes the permit needless.
             timeout: Seconds after which the caller may ask all the same, as whoever has the permit does not get done;
                 ``None`` does not wait for it at all.
+            remember: What is known without a look at the storage, for when that is silent; waits for it if left out.
 
         Returns:
             The permit, to be released, and what was found with it in hand; ``None`` for a permit that is needless, or
@@ -71,13 +79,17 @@ class Fleet:
         loop = asyncio.get_running_loop()
         deadline, wait = loop.time() + (timeout or 0.0), FIRST_WAIT
         while True:
-            trying = self._threads.run(self._try, key, look, is_enough)
-            try:
-                permit, found = await trying
-            except BaseException:
-                # The thread goes on, even if the loop does not.
-                trying.outcome.add_done_callback(lambda tried: self._release_unused(key, tried))
-                raise
+            # The thread goes on, even if the loop does not.
+            tried = await self._threads.attempt(
+                partial(self._try, key, look, is_enough),
+                lambda: remember is not None and not self._reach.can_read(),
+                partial(self._release_unused, key),
+            )
+            if tried is None:
+                assert remember is not None, "without it, there is always use in waiting"
+                found = remember()
+                return None if is_enough(found) else Permit(), found
+            permit, found = tried[0]
             if permit is not None or timeout is None or is_enough(found):
                 return permit, found
             if loop.time() >= deadline:
@@ -111,7 +123,7 @@ class Fleet:
         return None, found
 
     def _take(self, key: str) -> Permit | None:
-        if self._locking is None or not self._is_reachable():
+        if self._locking is None or not self._reach.is_well():
             return Permit()
         with self._lock:
             left = self._permits.get(key)
@@ -119,7 +131,7 @@ class Fleet:
                 taken_over = self._permits[key] = Permit(left.lease)
                 return taken_over
         try:
-            lease = self._locking.try_lock(key)
+            lease = self._reach.attend(partial(self._locking.try_lock, key))
         except BackendError:
             return Permit()
         if lease is None:
@@ -136,7 +148,7 @@ class Fleet:
                 return  # someone took it over
             del self._permits[key]
         with suppress(SymcacheError):  # then it ends by itself
-            permit.lease.release()
+            self._reach.attend(permit.lease.release)
 
     def _release_unused(self, key: str, tried: Future[tuple[Permit | None, T]]) -> None:
         if not tried.cancelled() and tried.exception() is None:

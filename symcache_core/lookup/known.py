@@ -15,9 +15,12 @@ from ..models import CachedSymbolInfo, ProviderAnswer
 from ..policy import Policy
 from ..protocols import Clock, StorageBackend, Validate
 from ..symbols import Instrument, check_text, key_prefix
-from .near_cache import NearCache, Watch
+from .near_cache import NearCache, Version, Watch
 
 log = logging.getLogger("symcache")
+
+Find = Callable[[str, CachedSymbolInfo | None], CachedSymbolInfo | None]
+"""Finds the entry under a key, or else has the one that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ class Known:
     ) -> None:
         self.storage = ReliableStore(EntryStore(backend, key_prefix(provider)), policy, clock, storage_retry)
         self.near = near
-        self._watch = Watch(backend)
+        self.reach = self.storage.reach
+        self._watch = Watch(backend, self.reach)
         self._provider = provider
         self._policy = policy
         self._clock = clock
@@ -97,8 +101,11 @@ class Known:
 
     def stored(self, instrument: Instrument, key: str) -> CachedSymbolInfo | None:
         """The entry in the storage, or while that is out of reach the last one seen; never fails."""
-        info = self.storage.find(key, self.near.last(key))
-        return None if info is not None and self._is_overruled(instrument, info) else info
+        return self._judged(instrument, key, self.storage.read)
+
+    def remembered(self, instrument: Instrument, key: str) -> CachedSymbolInfo | None:
+        """The last entry seen, or the one that waits to be written; does not look at the storage."""
+        return self._judged(instrument, key, self.storage.remembered)
 
     def read_ahead(self, symbols: Sequence[str]) -> None:
         """Bring what is stored of many symbols into the near cache."""
@@ -110,31 +117,63 @@ class Known:
                 check_text(symbol)
                 if symbol not in self.near.slots:
                     spellings[Instrument.parse(symbol).key(self._provider)] = symbol
+        if not spellings:
+            return
         writes, version, now = self.near.writes, self._watch.version(), self._clock()
         for key, info in self.storage.find_many(list(spellings)).items():
             if info.validation_result.is_valid:
                 self.near.keep(key, spellings[key], info, now=now, version=version, writes=writes)
 
     def keep(
-        self,
-        question: Question,
-        answer: ProviderAnswer,
-        asked: Sequence[str],
-        known: CachedSymbolInfo | None,
-        done: Callable[[], None],
+        self, question: Question, merge: Merge, known: CachedSymbolInfo | None, done: Callable[[], None]
     ) -> CachedSymbolInfo:
         """Keep an answer, merged with what is there, now or as soon as the storage can; never fails.
 
         Args:
             question: What was asked.
-            answer: What the provider has just said.
-            asked: The timeframes that it was asked for.
+            merge: Makes an entry of the answer and of what is there.
             known: What was found before, for when the storage is out of reach.
             done: Is called when it is stored.
         """
-        key, writes, version = question.key, self.near.writes, self._watch.version()
+        return self._keep(question, merge, known, done, self._watch.version(), self.storage.keep)
+
+    def keep_for_later(
+        self, question: Question, merge: Merge, known: CachedSymbolInfo | None, done: Callable[[], None]
+    ) -> CachedSymbolInfo:
+        """The same as soon as the storage can; does not wait for it, and may be called while :meth:`keep` does."""
+        return self._keep(question, merge, known, done, self._watch.last_version(), self.storage.keep_for_later)
+
+    def merging(self, key: str, answer: ProviderAnswer, asked: Sequence[str]) -> Merge:
+        """Make what makes an entry of an answer and of what is there; of an entry that it has made it makes no other.
+
+        Args:
+            key: Where the entry is.
+            answer: What the provider has just said.
+            asked: The timeframes that it was asked for.
+        """
+        now, policy = self._clock(), self._policy
+        made: list[CachedSymbolInfo] = []
+
+        def merge(old: CachedSymbolInfo | None) -> CachedSymbolInfo:
+            if old is not None and any(old is info for info in made):
+                return old
+            made.append(merging.merge(old, answer, asked, key, now, policy))
+            return made[-1]
+
+        return merge
+
+    def _keep(
+        self,
+        question: Question,
+        merge: Merge,
+        known: CachedSymbolInfo | None,
+        done: Callable[[], None],
+        version: Version,
+        keep: Callable[[str, Merge, CachedSymbolInfo | None], CachedSymbolInfo],
+    ) -> CachedSymbolInfo:
+        key, writes = question.key, self.near.writes
         try:
-            info = self.storage.keep(key, self._merging(key, answer, asked), known)
+            info = keep(key, merge, known)
         finally:
             self.near.forget(key)
             done()
@@ -150,7 +189,7 @@ class Known:
             BackendError: The storage did not take it.
         """
         try:
-            return self.storage.change(key, self._merging(key, answer, ()))
+            return self.storage.change(key, self.merging(key, answer, ()))
         finally:
             self.near.forget(key)
 
@@ -182,16 +221,13 @@ class Known:
             with suppress(ValueError):  # a key that someone else has put there
                 yield str(Instrument.from_key(key))
 
-    def _merging(self, key: str, answer: ProviderAnswer, asked: Sequence[str]) -> Merge:
-        now, policy = self._clock(), self._policy
-        return lambda old: merging.merge(old, answer, asked, key, now, policy)
-
-    def _is_overruled(self, instrument: Instrument, info: CachedSymbolInfo) -> bool:
-        """Whether a negative is about an alias of what has been found valid since."""
-        if _stands_alone(instrument, info):
-            return False
-        plain = self.storage.find(instrument.unqualified().key(self._provider))
-        return plain is not None and merging.overrules(plain, info, instrument)
+    def _judged(self, instrument: Instrument, key: str, find: Find) -> CachedSymbolInfo | None:
+        """What is found, unless it is a negative about an alias of what has been found valid since."""
+        info = find(key, self.near.last(key))
+        if info is None or _stands_alone(instrument, info):
+            return info
+        plain = find(instrument.unqualified().key(self._provider), None)
+        return None if plain is not None and merging.overrules(plain, info, instrument) else info
 
 
 def _stands_alone(instrument: Instrument, info: CachedSymbolInfo) -> bool:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from .. import policy
+from ..entries.reach import Reach
 from ..errors import BackendError
 from ..models import CachedSymbolInfo
 from ..protocols import CanBeWatched, CanSeeOthers, Clock, StorageBackend
@@ -42,25 +42,35 @@ class Watch:
 
     Args:
         backend: Which; for one that cannot tell at all, nothing ever seems to change.
+        reach: Whether it can be reached, if anyone knows.
     """
 
-    def __init__(self, backend: StorageBackend) -> None:
+    def __init__(self, backend: StorageBackend, reach: Reach | None = None) -> None:
+        self._reach = reach
         self._seeing = backend if isinstance(backend, CanSeeOthers) else None
         self._watched = backend if isinstance(backend, CanBeWatched) else None
         self._last: int | None = None
 
     def __getitem__(self, _index: int) -> int | None:
         """Stands in for a word in memory that the backend does not have."""
-        return self.generation()
+        # A near-cache hit may come this way: it takes no more than this.
+        if self._seeing is not None and (self._reach is None or self._reach.error is None):
+            try:
+                self._last = self._seeing.generation()
+            except BackendError as error:
+                if self._reach is not None:
+                    self._reach.failed(error)
+        return self._last
 
     def generation(self) -> int | None:
         """A number that differs from the last one if others have written in between.
 
         While the storage cannot be reached it stays as it is: what is near is the best there is.
         """
-        if self._seeing is not None:
-            with suppress(BackendError):
-                self._last = self._seeing.generation()
+        if self._seeing is None or self._reach is None:
+            return self[0]
+        if (answer := self._reach.read(self._seeing.generation)) is not None:
+            (self._last,) = answer
         return self._last
 
     def version(self) -> Version:
@@ -72,6 +82,10 @@ class Watch:
         number = None if word is None else word[0]
         generation = self.generation()
         return Version(self, generation, generation) if word is None else Version(word, number, generation)
+
+    def last_version(self) -> Version:
+        """The version that was seen last, for what is not read from the storage; does not look at it."""
+        return _UNKNOWN if self._last is None else Version(None, None, self._last)
 
 
 _UNKNOWN = Version(None, None, None)

@@ -77,7 +77,7 @@ def test_a_module_on_no_floor_is_found(tree, module):
         ("symcache_backends/memory.py", "symcache_core.lookup.cache"),
         ("symcache_backends/memory.py", "symcache_core.entries.codec"),
         ("symcache_backends/redis.py", "symcache_core.policy"),
-        ("symcache_backends/disk.py", "symcache_backends.memory"),
+        ("symcache_backends/disk/rows.py", "symcache_backends.memory"),
         ("symcache_core/loading/orchestrator.py", "symcache_core.registry"),
         ("symcache_core/policy.py", "symcache_core.merging"),
         ("symcache_core/registry.py", "symcache_backends.memory"),

@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
-from filelock import FileLock, Timeout
-
+from ...concurrency.patience import Patience
 from ...errors import BackendUnavailableError
 from ...files import replacing, sync_folder
 from ...timeframes import TIMEFRAMES
+from .locks import Claim, Claimant, alone, claimant, opened
 
-_LOCK_TIMEOUT = 30.0
+log = logging.getLogger("symcache")
+
+T = TypeVar("T")
+
+LOCK_TIMEOUT = 10.0
+"""Seconds to wait for a lock, unless a setting says otherwise."""
+
 _LONGEST_NAME = 200
 _SMALL = re.compile("[a-z]")
 _DEVICE = re.compile(r"CON|PRN|AUX|NUL|(COM|LPT)[0-9]")
 _PARTITION = re.compile(r"(\d{4}(?:-\d{2}|s)?)\.parquet")
-
-
-class Claim:
-    """The right to be the one that fetches some bars, until :meth:`release` or the end of the process."""
-
-    def __init__(self, lock: FileLock) -> None:
-        self._lock = lock
-
-    def release(self) -> None:
-        """Give it back, from any thread; a second time does nothing."""
-        self._lock.release()
 
 
 class BarFiles:
@@ -44,11 +43,14 @@ class BarFiles:
     Args:
         parent: The folder of the provider, the series and the timeframe; made when there is something to write.
         name: The basis.
+        lock_timeout: Seconds to wait for a lock.
     """
 
-    def __init__(self, parent: Path, name: str) -> None:
+    def __init__(self, parent: Path, name: str, lock_timeout: float = LOCK_TIMEOUT) -> None:
         self._name = name
         self._parent = parent
+        self._lock_timeout = lock_timeout
+        self._held = threading.local()
         self.folder = parent / name
         self.state = self._beside("json")
         self.new = self._beside("new")
@@ -64,67 +66,108 @@ class BarFiles:
     def replace(self, path: Path, content: bytes) -> None:
         """Put a file in its place in one step and return when it survives a power loss; the caller holds the lock."""
         make_folder(path.parent)
-        # One writer at a time needs one temporary file, and a killed one leaves no more than that.
-        with replacing(path, temporary=self._beside("tmp")) as file:
+        # One writer at a time needs one temporary file, and a killed one leaves no more than that. A file or a folder
+        # behind a symlink may be on another disk, from which nothing can be moved in one step.
+        target = Path(os.path.realpath(path))
+        is_near = os.stat(target.parent).st_dev == os.stat(self._parent).st_dev
+        temporary = self._beside("tmp") if is_near else None
+        with replacing(target, temporary=temporary, before=self._held.check) as file:
             file.write(content)
-        sync_folder(path.parent)
+        sync_folder(target.parent)
 
     def move(self, source: Path, target: Path) -> None:
         """Move a folder, if it is there; the caller holds the lock."""
         if source.is_dir():
             make_folder(target.parent)
+            self._held.check()
             source.rename(target)
             sync_folder(target.parent)
             sync_folder(source.parent)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other writers of these files out, in this process and in others.
+    def set_aside(self, path: Path) -> Path:
+        """Move a damaged file out of the way, for good; gives the new path; the caller holds the lock."""
+        aside = path.with_name(f"{path.name}.corrupt")
+        self._held.check()
+        os.replace(path, aside)
+        sync_folder(path.parent)
+        return aside
+
+    def drop_new(self) -> None:
+        """Remove the generation that is being fetched, as far as possible; the caller holds the lock."""
+        self._held.check()
+        with suppress(OSError):
+            remove_folder(self.new)
+
+    def alone(self, act: Callable[[], T]) -> T:
+        """Do something while other writers of these files are kept out, in this process and in others.
 
         Raises:
-            BackendUnavailableError: Somebody else keeps them out, or what was done meanwhile failed to write.
+            LockTimeoutError: Somebody else kept them out for too long.
+            BackendUnavailableError: What was done failed to write, or the files were moved or replaced meanwhile.
         """
-        with locked(self._beside("lock"), self.folder):
-            yield
 
-    def claim(self) -> Claim | None:
+        def work(check: Callable[[], None]) -> T:
+            self._held.check = check
+            return act()
+
+        return writing_alone(self._beside("lock"), self.folder, self._lock_timeout, work)
+
+    def claim(self, patience: Patience | None = None) -> Claim | None:
         """Become the one that fetches these bars, or ``None`` at once if someone is; it ends when its holder dies.
 
+        Args:
+            patience: For how long someone is waited for who does not go on; without it, for ever.
+
         Raises:
-            BackendUnavailableError: The folder cannot be written.
+            BackendUnavailableError: The folder cannot be written, or has been locked for too long.
         """
-        # Not bound to a thread, so that any may release it.
-        lock = FileLock(self._beside("claim"), blocking=False, mode=0o600, thread_local=False)
+        path = self._beside("claim")
         try:
             make_folder(self._parent)
-            lock.acquire()
-        except Timeout:
-            return None
+            claim = Claim.attempt(path)
+            if claim is not None or patience is None:
+                return claim
+            other = claimant(path, self.folder, self.new, self.state)
         except OSError as error:
             raise _unavailable(self.folder, "written", error) from None
-        return Claim(lock)
+        if other is None or not patience.is_over(other.mark, other.quiet):
+            return None
+        return self.alone(partial(self._claim_of, other, patience))
+
+    def _claim_of(self, former: Claimant, patience: Patience) -> Claim | None:
+        """The claim of one that does not go on, unless it has after all, or somebody else has taken its place."""
+        path = self._beside("claim")
+        present = claimant(path, self.folder, self.new, self.state)
+        if present is not None and present.mark == former.mark:
+            self._held.check()
+            # The lock belongs to the file: that one keeps it, and whoever comes from now on opens another file.
+            path.unlink()
+            log.warning(
+                "bars in %s: %s has the claim %s and has not gone on for %g s (setting 'timeout'); it is passed by",
+                *(self.folder, former.who, path.name, patience.timeout),
+            )
+        return Claim.attempt(path)
 
     def _beside(self, suffix: str) -> Path:
         return self._parent / f"{self._name}.{suffix}"
 
 
-@contextmanager
-def locked(lock: Path, what: Path) -> Iterator[None]:
-    """Keep other writers out, in this process and in others.
+def writing_alone(lock: Path, what: Path, timeout: float, act: Callable[[Callable[[], None]], T]) -> T:
+    """Write something while other writers are kept out, in this process and in others.
 
     Args:
         lock: The file that writers lock.
         what: What they write, for an error's message.
+        timeout: Seconds to wait for them.
+        act: Writes; it is given a check that nothing was moved or replaced, for just before it replaces anything.
 
     Raises:
-        BackendUnavailableError: Somebody else keeps them out, or what was done meanwhile failed to write.
+        LockTimeoutError: Somebody else kept them out for too long.
+        BackendUnavailableError: What was done failed to write, or was moved or replaced meanwhile.
     """
     try:
         make_folder(lock.parent)
-        with FileLock(lock, timeout=_LOCK_TIMEOUT, mode=0o600):
-            yield
-    except Timeout:
-        raise BackendUnavailableError(f"bars in {what} have been locked by someone for {_LOCK_TIMEOUT:g} s") from None
+        return alone(lock, timeout, act)
     except OSError as error:
         raise _unavailable(what, "written", error) from None
 
@@ -159,21 +202,13 @@ def load(path: Path, offset: int = 0) -> bytes | None:
         BackendUnavailableError: It cannot be read.
     """
     try:
-        with path.open("rb", buffering=0) as file:
+        with opened(path, "r") as file:
             file.seek(offset)
             return file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise _unavailable(path, "read", error) from None
-
-
-def rename(path: Path, suffix: str) -> Path:
-    """Move a file out of the way, to its own name and a suffix, for good; gives the new path."""
-    aside = path.with_name(f"{path.name}.{suffix}")
-    os.replace(path, aside)
-    sync_folder(path.parent)
-    return aside
 
 
 def file_name(text: str) -> str:
@@ -208,3 +243,23 @@ def make_folder(folder: Path) -> None:
     make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
     sync_folder(folder.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all that is in it, also the one behind a symlink.
+
+    ``shutil.rmtree`` closes a descriptor twice if an interrupt comes at the wrong moment.
+
+    Raises:
+        OSError: Something cannot be removed.
+    """
+    place = os.path.realpath(folder)
+    for path, folders, files in os.walk(place, topdown=False):
+        for name in files:
+            os.unlink(os.path.join(path, name))
+        for name in folders:
+            inner = os.path.join(path, name)
+            (os.unlink if os.path.islink(inner) else os.rmdir)(inner)
+    os.rmdir(place)
+    if os.path.islink(folder):
+        os.unlink(folder)

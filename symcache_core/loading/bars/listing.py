@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,8 +10,9 @@ from urllib.parse import unquote
 
 from ...errors import BackendUnavailableError
 from ...timeframes import TIMEFRAMES
-from .files import folder_of, periods
+from .files import folder_of, periods, remove_folder
 from .ids import FORMER, SeriesId
+from .locks import Claim
 from .moments import time_of
 from .names import Bearing
 from .rows import Rows
@@ -93,8 +92,8 @@ def drop_series(store: BarStore, series: str, *, dry_run: bool = False) -> list[
     kept = [each for each in kept_series(store) if _is_meant(SeriesId.parse(each.series, store.provider), wanted)]
     if kept and not dry_run:
         try:
-            with _claimed(store, wanted.identity, [] if wanted.generation == FORMER else kept):
-                _remove(store, wanted, kept)
+            claims = _Claims(store, wanted.identity, [] if wanted.generation == FORMER else kept)
+            claims.hold(lambda: _remove(store, wanted, kept))
         except OSError as error:
             raise BackendUnavailableError(f"series {series}: it cannot be removed: {error.strerror or error}") from None
     return kept
@@ -105,28 +104,48 @@ def _is_meant(kept: SeriesId, wanted: SeriesId) -> bool:
     return kept == wanted or (is_whole and kept.identity == wanted.identity)
 
 
-@contextmanager
-def _claimed(store: BarStore, identity: str, kept: Iterable[KeptSeries]) -> Iterator[None]:
+class _Claims:
     """Keep loads of a series out; what each of them needs has one claim for all its generations."""
-    with ExitStack() as claims:
-        for timeframe, basis in sorted({(each.timeframe, each.basis) for each in kept}):
-            claim = store.series(identity, timeframe, basis).claim()
-            if claim is None:
-                raise BackendUnavailableError(
-                    f"series {store.provider}:{identity}: its {timeframe} bars are being loaded: try again later"
-                )
-            claims.callback(claim.release)
-        yield
+
+    def __init__(self, store: BarStore, identity: str, kept: Iterable[KeptSeries]) -> None:
+        self._store = store
+        self._identity = identity
+        self._wanted = sorted({(each.timeframe, each.basis) for each in kept})
+        self._claims = list[Claim]()
+
+    def hold(self, act: Callable[[], None]) -> None:
+        try:
+            for timeframe, basis in self._wanted:
+                self._take(timeframe, basis)
+            for claim in self._claims:
+                claim.check()
+            act()
+        finally:
+            try:
+                self._let_go()
+            finally:
+                self._let_go()  # an interrupt may have come before the first one did anything
+
+    def _take(self, timeframe: str, basis: str) -> None:
+        claim = self._store.series(self._identity, timeframe, basis).claim()
+        if claim is None:
+            series = f"{self._store.provider}:{self._identity}"
+            raise BackendUnavailableError(f"series {series}: its {timeframe} bars are being loaded: try again later")
+        self._claims.append(claim)
+
+    def _let_go(self) -> None:
+        for claim in self._claims:
+            claim.release()
 
 
 def _remove(store: BarStore, wanted: SeriesId, kept: Iterable[KeptSeries]) -> None:
     if wanted.generation is None:
         # First the names: what is left of a series without any is listed still, and nothing is loaded into it.
         store.names.forget(wanted.identity)
-        shutil.rmtree(store.folder / folder_of(wanted.identity))
+        remove_folder(store.folder / folder_of(wanted.identity))
         return
     for each in kept:
-        shutil.rmtree(each.folder)
+        remove_folder(each.folder)
     if wanted.generation == FORMER:
         store.names.forget(f"{wanted.identity}#{FORMER}")
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from ...errors import LockTimeoutError
 from ...files import replacing, sync_folder
-from .files import load, locked
+from .files import LOCK_TIMEOUT, load, writing_alone
+from .locks import opened
 
 SEEN_AGAIN_AFTER = timedelta(days=1)
 """How long a name has not been seen, by what is written, before it is written that it was seen again."""
@@ -53,10 +57,13 @@ class Names:
 
     Args:
         path: Where it is; made with the first name.
+        lock_timeout: Seconds to wait for the lock of those who write it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, lock_timeout: float = LOCK_TIMEOUT) -> None:
         self._path = path
+        self._lock_timeout = lock_timeout
+        self._in_vain_until = 0.0
         self._lock = threading.Lock()
         self._known = _Known()
 
@@ -83,17 +90,33 @@ class Names:
 
     def put(self, bearing: Bearing) -> None:
         """Write down what is known of a series and a name, in place of what was."""
-        with locked(self._path.with_suffix(".lock"), self._path):
+
+        def write(check: Callable[[], None]) -> None:
             known = self._read()
             if known.lines >= 2 * known.count + _SPARE_LINES:
-                self._write([*known.all(), bearing])
+                self._write([*known.all(), bearing], check)
             else:
+                check()
                 self._append(bearing)
+
+        self._alone(write)
 
     def forget(self, series: str) -> None:
         """Drop a series with all its names."""
-        with locked(self._path.with_suffix(".lock"), self._path):
-            self._write(each for each in self._read().all() if each.series != series)
+
+        def write(check: Callable[[], None]) -> None:
+            self._write((each for each in self._read().all() if each.series != series), check)
+
+        self._alone(write)
+
+    def _alone(self, write: Callable[[Callable[[], None]], None]) -> None:
+        # Of many symbols whose names are news, only the first waits for whoever does not give the lock back.
+        timeout = self._lock_timeout if time.monotonic() >= self._in_vain_until else 0.0
+        try:
+            writing_alone(self._path.with_suffix(".lock"), self._path, timeout, write)
+        except LockTimeoutError:
+            self._in_vain_until = time.monotonic() + self._lock_timeout
+            raise
 
     def _read(self) -> _Known:
         with self._lock:
@@ -111,21 +134,22 @@ class Names:
 
     def _append(self, bearing: Bearing) -> None:
         is_new = not self._path.exists()
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "r+b") as file:
+        with opened(self._path, "a+") as file:
             size = file.seek(0, os.SEEK_END)
             # A line that a crash tore ends here, so that the next one is whole.
             file.seek(max(size - 1, 0))
-            file.write((b"\n" if size and file.read(1) != b"\n" else b"") + _line(bearing))
-            file.flush()
-            os.fsync(descriptor)
+            line = (b"\n" if size and file.read(1) != b"\n" else b"") + _line(bearing)
+            if file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+            os.fsync(file.fileno())
         if is_new:
             sync_folder(self._path.parent)
 
-    def _write(self, bearings: Iterable[Bearing]) -> None:
-        with replacing(self._path, temporary=self._path.with_suffix(".tmp")) as file:
+    def _write(self, bearings: Iterable[Bearing], check: Callable[[], None]) -> None:
+        path = Path(os.path.realpath(self._path))
+        with replacing(path, temporary=path.with_suffix(".tmp"), before=check) as file:
             file.writelines(map(_line, bearings))
-        sync_folder(self._path.parent)
+        sync_folder(path.parent)
 
 
 @dataclass(slots=True)

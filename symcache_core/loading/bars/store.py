@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
 
+from ...concurrency.patience import Patience
 from ...errors import CorruptStoreError
 from ...timeframes import timeframe_of
 from .answer import Answer
 from .comparing import Agreement, Comparison, compare
-from .files import BarFiles, Claim, file_name, folder_of, path_of, periods, rename
+from .files import LOCK_TIMEOUT, BarFiles, file_name, folder_of, path_of, periods
 from .frames import Stamps, frame_of
+from .locks import Claim
 from .moments import limits, moment
 from .names import Names
 from .partition import FORMER_VERSION, Origin, encode, read_partition
@@ -28,6 +29,8 @@ from .rows import APART, Rows, RowState, period_of
 from .state import NEW, Renewal, SeriesState, load_state
 
 log = logging.getLogger("symcache")
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 USUAL = "usual"
 """The basis that a provider gives bars on when it is not asked for another."""
@@ -70,12 +73,14 @@ class BarStore:
     Args:
         root: The folder; it is made when there is something to write.
         provider: Whose bars these are.
+        lock_timeout: Seconds to wait for a file that somebody else has locked.
     """
 
-    def __init__(self, root: Path, provider: str) -> None:
+    def __init__(self, root: Path, provider: str, lock_timeout: float = LOCK_TIMEOUT) -> None:
         self.provider = provider
         self.folder = root / provider
-        self.names = Names(self.folder / "names.jsonl")
+        self.names = Names(self.folder / "names.jsonl", lock_timeout)
+        self._lock_timeout = lock_timeout
 
     def series(self, identity: str, timeframe: str, basis: str = USUAL) -> BarSeries:
         """The bars of one series; nothing is read yet.
@@ -85,7 +90,7 @@ class BarStore:
         """
         name = timeframe_of(timeframe).name
         origin = Origin(self.provider, name, (("series", identity), ("basis", basis)))
-        return BarSeries(BarFiles(self.folder / folder_of(identity) / name, basis), origin)
+        return BarSeries(BarFiles(self.folder / folder_of(identity) / name, basis, self._lock_timeout), origin)
 
     def has_former(self, symbol: str, timeframe: str) -> bool:
         """Whether 0.1.0 kept bars under a symbol (canonical)."""
@@ -113,6 +118,16 @@ class BarStore:
             if rows is not None:
                 parts.append(rows.of(RowState.BAR))
         return Rows.join([Rows.nothing(), *parts])
+
+
+def _alone(method: F) -> F:
+    """Have a method of a series keep others from writing it meanwhile."""
+
+    @wraps(method)
+    def alone(self: BarSeries, *args: Any, **options: Any) -> Any:
+        return self._files.alone(partial(method, self, *args, **options))
+
+    return cast("F", alone)
 
 
 class BarSeries:
@@ -168,9 +183,12 @@ class BarSeries:
                 after, seen = self._load_state()
                 if seen == content or (after.generation == state.generation and not after.switching):
                     return LocalBars(rows, state)
-        with self._files.locked():
+
+        def settled() -> LocalBars:
             state = self._settled()
             return LocalBars(self._rows(self._files.folder, start, end, is_locked=True), state)
+
+        return self._files.alone(settled)
 
     def generations(self) -> list[int]:
         """The numbers of those that were replaced, rising."""
@@ -187,6 +205,7 @@ class BarSeries:
             return local
         return LocalBars(self._rows(self._files.old(generation), start, end), local.state)
 
+    @_alone
     def save(self, answer: Answer, asset_type: str = "", beneath: Rows | None = None) -> Comparison:
         """Add what the provider said to what is at hand, unless its prices contradict it; on disk when this returns.
 
@@ -208,24 +227,23 @@ class BarSeries:
         """
         if fault := answer.rows.fault():
             raise ValueError(f"these bars cannot be stored: {fault}")
-        with self._files.locked():
-            state = self._settled()
-            folder = self._files.folder if state.renewing is None else self._files.new
-            near = self._rows(folder, answer.first, answer.last, is_locked=True) if beneath is None else beneath
-            comparison = self._compared(state, near, answer, asset_type)
-            if beneath is not None and not comparison.compared and comparison.agreement.holds:
-                comparison = Comparison(Agreement.UNCLEAR)  # nothing shows that they are the same instrument's
-            if comparison.agreement is Agreement.UNSEEN:
-                if answer.failed and beneath is None:
-                    self._add(folder, answer.added_to(near))
-                self._remember(state, unseen=state.unseen or answer.asked)
-            if not comparison.agreement.holds:
-                return comparison
-            added = answer.added_to(near)
-            added = added if beneath is None else beneath.updated(added)
-            self._add(folder, added)
-            self._remember(state, **told_by(state, answer, added, comparison))
+        state = self._settled()
+        folder = self._files.folder if state.renewing is None else self._files.new
+        near = self._rows(folder, answer.first, answer.last, is_locked=True) if beneath is None else beneath
+        comparison = self._compared(state, near, answer, asset_type)
+        if beneath is not None and not comparison.compared and comparison.agreement.holds:
+            comparison = Comparison(Agreement.UNCLEAR)  # nothing shows that they are the same instrument's
+        if comparison.agreement is Agreement.UNSEEN:
+            if answer.failed and beneath is None:
+                self._add(folder, answer.added_to(near))
+            self._remember(state, unseen=state.unseen or answer.asked)
+        if not comparison.agreement.holds:
             return comparison
+        added = answer.added_to(near)
+        added = added if beneath is None else beneath.updated(added)
+        self._add(folder, added)
+        self._remember(state, **told_by(state, answer, added, comparison))
+        return comparison
 
     def _compared(self, state: SeriesState, near: Rows, answer: Answer, asset_type: str) -> Comparison:
         comparison = compare(near, answer.rows, asset_type)
@@ -238,17 +256,18 @@ class BarSeries:
             return comparison if is_proven else Comparison(Agreement.UNSEEN)
         return comparison
 
+    @_alone
     def take_in(self, rows: Rows) -> None:
         """Add bars of unknown identity that have turned out to be this instrument's, on whatever basis."""
-        with self._files.locked():
-            self._settled()
-            self._add(self._files.folder, rows)
+        self._settled()
+        self._add(self._files.folder, rows)
 
+    @_alone
     def remember(self, **changes: Any) -> None:
         """Change what is remembered beside the bars; see :class:`~.state.SeriesState` for what there is."""
-        with self._files.locked():
-            self._remember(self._settled(), **changes)
+        self._remember(self._settled(), **changes)
 
+    @_alone
     def begin_renewal(self, why: str, now: datetime) -> bool:
         """Begin to ask for the whole history anew, or say that it is not done: a renewal has just been contradicted.
 
@@ -256,22 +275,21 @@ class BarSeries:
             why: What the comparison said.
             now: The present (UTC).
         """
-        with self._files.locked():
-            state = self._settled()
-            last = state.renewals[-1] if state.renewals else None
-            again = state.renewing is not None and state.renewing.is_repeated
-            ends = (state.given_up, None if last is None else last.ended)
-            if again or any(end is not None and now - end < UNSTABLE_WITHIN for end in ends):
-                given_up = now if again else state.given_up
-                self._remember(state, unstable=state.unstable or now, given_up=given_up, renewing=None)
-                shutil.rmtree(self._files.new, ignore_errors=True)
-                return False
-            renewal = Renewal(at=now, why=why, is_repeated=state.renewing is not None)
-            # First forgotten, then removed, then begun: what is left of another one never passes for this one's.
-            self._remember(state, renewing=None)
-            shutil.rmtree(self._files.new, ignore_errors=True)
-            self._remember(state, renewing=renewal, unstable=None, given_up=None)
-            return True
+        state = self._settled()
+        last = state.renewals[-1] if state.renewals else None
+        again = state.renewing is not None and state.renewing.is_repeated
+        ends = (state.given_up, None if last is None else last.ended)
+        if again or any(end is not None and now - end < UNSTABLE_WITHIN for end in ends):
+            given_up = now if again else state.given_up
+            self._remember(state, unstable=state.unstable or now, given_up=given_up, renewing=None)
+            self._files.drop_new()
+            return False
+        renewal = Renewal(at=now, why=why, is_repeated=state.renewing is not None)
+        # First forgotten, then removed, then begun: what is left of another one never passes for this one's.
+        self._remember(state, renewing=None)
+        self._files.drop_new()
+        self._remember(state, renewing=renewal, unstable=None, given_up=None)
+        return True
 
     def still_to_renew(self, now: datetime) -> Stamps:
         """The stamps of the old generation's bars of which the renewal under way does not know what has become.
@@ -292,28 +310,31 @@ class BarSeries:
         """What the renewal under way has brought so far."""
         return self._rows(self._files.new)
 
+    @_alone
     def end_renewal(self, now: datetime) -> None:
         """Put the new generation in the place of the old one."""
-        with self._files.locked():
-            state = self._settled()
-            if state.renewing is None:
-                return
-            held, renewed = (self._rows(folder) for folder in (self._files.folder, self._files.new))
-            lost = np.setdiff1d(held.stamps[held.has_bar], renewed.stamps[renewed.has_bar], assume_unique=True)
-            over = state.renewing.model_copy(update={"ended": now, "lost": len(lost)})
-            theirs = {"basis": over.basis, "first": over.first}
-            self._remember(state, switching=True, renewing=None, renewals=(*state.renewals, over), **theirs)
-            self._settled()
+        state = self._settled()
+        if state.renewing is None:
+            return
+        held, renewed = (self._rows(each, is_locked=True) for each in (self._files.folder, self._files.new))
+        lost = np.setdiff1d(held.stamps[held.has_bar], renewed.stamps[renewed.has_bar], assume_unique=True)
+        over = state.renewing.model_copy(update={"ended": now, "lost": len(lost)})
+        theirs = {"basis": over.basis, "first": over.first}
+        self._remember(state, switching=True, renewing=None, renewals=(*state.renewals, over), **theirs)
+        self._settled()
 
-    def claim(self) -> Claim | None:
+    def claim(self, patience: Patience | None = None) -> Claim | None:
         """Become the one that fetches these bars, or ``None`` at once if someone is.
 
         It holds across threads and processes, and ends when its holder dies.
 
+        Args:
+            patience: For how long someone is waited for who does not go on; without it, for ever.
+
         Raises:
             BackendUnavailableError: The folder cannot be written.
         """
-        return self._files.claim()
+        return self._files.claim(patience)
 
     def _settled(self) -> SeriesState:
         """What is remembered, once a switch that was interrupted is done; the caller has the lock."""
@@ -354,15 +375,15 @@ class BarSeries:
         try:
             return read_partition(path, self._origin)
         except CorruptStoreError:
-            with _unless(is_locked, self._files):
-                return self._read_or_set_aside(path)
+            act = partial(self._read_or_set_aside, path)
+            return act() if is_locked else self._files.alone(act)
 
     def _read_or_set_aside(self, path: Path) -> Rows | None:
         """What a file holds; the caller has the lock, so that no file is judged that somebody has just mended."""
         try:
             return read_partition(path, self._origin)
         except CorruptStoreError as error:
-            aside = rename(path, "corrupt")
+            aside = self._files.set_aside(path)
             log.warning("%s; it is set aside as %s and its bars are fetched again", error, aside.name)
             return None
 
@@ -374,12 +395,3 @@ class BarSeries:
 
 
 _NOTHING = Rows.nothing()
-
-
-@contextmanager
-def _unless(is_locked: bool, files: BarFiles) -> Iterator[None]:
-    if is_locked:
-        yield
-    else:
-        with files.locked():
-            yield

@@ -1,21 +1,24 @@
 """Entries behind a storage that fails and comes back: no lookup fails, nothing validated is lost, the last one wins."""
 
 import asyncio
+import logging
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 from answers import Like
-from faulty_backend import LendingBackend
+from faulty_backend import HangingBackend, LendingBackend
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import PATIENCE
 
 from symcache_core import merging
 from symcache_core import policy as rules
 from symcache_core.entries import reliable as storage_module
 from symcache_core.entries.reliable import ReliableStore
 from symcache_core.entries.store import EntryStore
-from symcache_core.errors import BackendUnavailableError
+from symcache_core.errors import BackendError, BackendUnavailableError
 from symcache_core.lookup.cache import PolicyCache
 from symcache_core.models import ProviderAnswer, ValidationResult
 from symcache_core.policy import Policy
@@ -564,3 +567,162 @@ def test_asking_for_a_size_that_a_backend_does_not_know_says_nothing_of_its_heal
     storage.find(KEY)
     assert storage.size() is None
     assert storage.error == Like(UNPLUGGED)
+
+
+# -- slow, refused, and used by whoever listens to the log ----------------------------------------------------------
+
+
+@pytest.fixture
+def hanging(tmp_path, clock):
+    """A storage whose calls hang until they are told to fail, with a waiting entry for each of two keys."""
+    backend = HangingBackend(tmp_path)
+    backend.error = UNPLUGGED
+    storage = ReliableStore(EntryStore(backend, "ib|"), EXACT, clock, RETRY)
+    yield storage, backend
+    backend.hangs = frozenset()
+    backend.fail()
+
+
+def test_nobody_waits_for_the_late_write_of_another_key(hanging, answered, clock):
+    storage, backend = hanging
+    storage.keep(KEY, answered("1d"), None)
+    backend.error = None
+    clock.advance(RETRY)
+    backend.hangs = frozenset({"write"})
+    late = threading.Thread(target=storage.find, args=["ib||MSFT||"])
+    late.start()
+    while not backend.hanging:
+        late.join(0.001)
+    assert storage.find("ib||GOOG||") is None
+    assert set(storage.keep_for_later("ib||GOOG||", answered("1d", symbol="GOOG"), None).parts) == {"1d"}
+    assert set(storage.keep_for_later(KEY, answered("1h"), None).parts) == {"1d", "1h"}, "nor for that of its own"
+    assert storage.delete("ib||GOOG||") is True
+    assert storage.count() == 1
+    backend.hangs = frozenset()
+    backend.fail()
+    late.join()
+    assert storage.unwritten == 1
+
+
+def test_an_answer_that_comes_while_its_predecessor_is_written_late_is_not_lost(
+    storage, backend, answered, clock, entries
+):
+    write = backend.write
+
+    def write_late(key, line, keep_until):
+        backend.write = write
+        storage.keep_for_later(KEY, answered("1h"), None)
+        write(key, line, keep_until)
+
+    backend.error = UNPLUGGED
+    storage.keep(KEY, answered("1d"), None)
+    backend.error = None
+    clock.advance(RETRY)
+    backend.write = write_late
+    storage.find("ib||MSFT||")
+    assert set(entries.read(KEY).parts) == {"1d"}
+    assert storage.unwritten == 1
+    storage.find("ib||MSFT||")
+    assert set(entries.read(KEY).parts) == {"1d", "1h"}
+    assert storage.unwritten == 0
+
+
+@pytest.fixture
+def refuse(backend, monkeypatch):
+    """Makes the storage refuse the entries under some keys."""
+
+    def refuse(*keys):
+        write = backend.write
+
+        def refusing(key, line, keep_until):
+            if key in keys:
+                raise BackendError(f"{key} is too large")
+            write(key, line, keep_until)
+
+        monkeypatch.setattr(backend, "write", refusing)
+
+    return refuse
+
+
+def test_one_entry_that_is_refused_keeps_no_other_from_being_written(storage, backend, answered, clock, refuse):
+    keys = keys_of(250)
+    backend.error = UNPLUGGED
+    for key in keys:
+        storage.keep(key, answered("1d"), None)
+    backend.error = None
+    refuse(keys[0])
+    for _ in range(4):
+        clock.advance(RETRY)
+        storage.find(KEY)
+    assert storage.unwritten == 1
+    assert storage.reach.can_write()
+    uses = backend.uses
+    storage.find(KEY)
+    assert backend.uses == uses + 1, "each lookup tries what has just been refused"
+
+
+def test_the_end_tries_each_entry_for_itself(storage, backend, answered, entries, refuse, caplog):
+    keys = keys_of(50)
+    backend.error = UNPLUGGED
+    for key in keys:
+        storage.keep(key, answered("1d"), None)
+    backend.error = None
+    refuse(*keys[10:15])
+    assert storage.settle() is True
+    assert len(entries.read_many(keys)) == 45
+    assert "loses 5 validated symbols, not written: ib||S10|| is too large; ib||S11|| is too large" in caplog.text
+
+
+def test_what_comes_after_the_end_is_said_to_be_lost(storage, backend, answered, caplog):
+    storage.settle()
+    backend.error = UNPLUGGED
+    storage.keep(KEY, answered("1d"), None)
+    assert f"loses {KEY}, which could not be written before it was closed" in caplog.text
+
+
+@pytest.mark.parametrize("trouble", ["unplugged", "full", "damaged", "too much"])
+def test_a_logging_handler_may_use_the_storage(storage, backend, answered, clock, monkeypatch, trouble):
+    monkeypatch.setattr(storage_module, "MAX_UNWRITTEN", 1)
+    said = []
+
+    class Handler(logging.Handler):
+        def createLock(self):  # noqa: N802  # the name is the base class's
+            self.lock = None  # a lock of its own would keep the other thread from logging
+
+        def emit(self, record):
+            said.append(record.getMessage())
+            # In a thread of its own, so that a lock which may be taken twice is not good enough.
+            other = threading.Thread(target=use, daemon=True)
+            other.start()
+            other.join(PATIENCE)
+            assert not other.is_alive(), "it waits for whoever logs"
+            use()
+
+    def use():
+        if len(said) > 3:
+            return
+        for key in (KEY, "ib||MSFT||"):
+            storage.find(key)
+            storage.keep(key, answered("1h"), None)
+            with suppress(BackendError):
+                storage.delete(key)
+        storage.count()
+
+    handler = Handler(logging.WARNING)
+    logging.getLogger("symcache").addHandler(handler)
+    try:
+        backend.error = UNPLUGGED
+        storage.keep(KEY, answered("1d"), None)
+        if trouble == "full":
+            backend.error, backend.write_error = None, UNPLUGGED
+        if trouble == "too much":
+            storage.keep("ib||GOOG||", answered("1d"), None)
+        if trouble == "damaged":
+            backend.error = None
+            backend.write(KEY, b"{}", 4e9)
+        clock.advance(RETRY)
+        storage.find("ib||GOOG||")
+        storage.settle()
+    finally:
+        logging.getLogger("symcache").removeHandler(handler)
+    assert said

@@ -8,6 +8,7 @@ import pytest
 from faulty_backend import LendingBackend
 
 from symcache_core.concurrency.threads import StorageThreads
+from symcache_core.entries.reach import Reach
 from symcache_core.errors import BackendUnavailableError
 from symcache_core.lookup.fleet import FIRST_WAIT, LONGEST_WAIT, Fleet
 from symcache_core.registry import Registry
@@ -32,13 +33,16 @@ def open_store(tmp_path):
 
 
 @pytest.fixture
-def open_fleet():
+def open_fleet(clock):
     """Makes the callers of one more process."""
     pools = []
 
     def open_fleet(store, *, is_reachable=True):
         pools.append(StorageThreads())
-        return Fleet(store, pools[-1], lambda: is_reachable)
+        reach = Reach(clock, 5.0, TIMEOUT)
+        if not is_reachable:
+            reach.failed(BackendUnavailableError("unplugged"))
+        return Fleet(store, pools[-1], reach)
 
     yield open_fleet
     for pool in pools:
