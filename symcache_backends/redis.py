@@ -8,7 +8,7 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -129,6 +129,7 @@ class _Leases:
         self._changed = threading.Condition()
         self._held: set[RedisLease] = set()
         self._thread: threading.Thread | None = None
+        self._is_out_of_reach = False
         self._pid = os.getpid()
 
     def are_inherited(self) -> bool:
@@ -137,7 +138,9 @@ class _Leases:
 
     def take(self, name: bytes) -> RedisLease | None:
         lease = RedisLease(self, name)
-        if not self._redis.set(name, lease.token, nx=True, px=self._milliseconds):
+        is_free = self._redis.set(name, lease.token, nx=True, px=self._milliseconds)
+        self._is_out_of_reach = False
+        if not is_free:
             return None
         with self._changed:
             self._held.add(lease)
@@ -154,8 +157,9 @@ class _Leases:
                 return
             self._held.remove(lease)
             self._changed.notify_all()
-        with suppress(RedisError):  # then it expires
-            self._drop(keys=[lease.name], args=[lease.token])
+        # Each of many would wait for a server that is silent, and none of them would be given back sooner for it.
+        if not self._is_out_of_reach:
+            self._try(self._drop, lease.name, lease.token)
 
     def release_all(self) -> None:
         if self.are_inherited():
@@ -164,9 +168,9 @@ class _Leases:
             leases = list(self._held)
             self._held.clear()
             self._changed.notify_all()
-        with suppress(RedisError):  # then they expire; to try each would wait for each
-            for lease in leases:
-                self._drop(keys=[lease.name], args=[lease.token])
+        for lease in leases:  # the rest of them expire; to try each would wait for each
+            if not self._try(self._drop, lease.name, lease.token):
+                return
 
     def _keep(self) -> None:
         while True:
@@ -175,9 +179,18 @@ class _Leases:
                     self._thread = None
                     return
                 leases = list(self._held)
-            for lease in leases:
-                with suppress(RedisError):  # the next round may reach the server in time
-                    self._renew(keys=[lease.name], args=[lease.token, self._milliseconds])
+            for lease in leases:  # the next round may reach the server in time
+                self._try(self._renew, lease.name, lease.token, self._milliseconds)
+
+    def _try(self, script: Any, name: bytes, *values: object) -> bool:
+        """Run a script on a lease; if it does not reach the server, the lease expires."""
+        try:
+            script(keys=[name], args=values)
+        except RedisError:
+            self._is_out_of_reach = True
+            return False
+        self._is_out_of_reach = False
+        return True
 
 
 class RedisBackend:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import math
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -11,10 +12,11 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 import redis
+from patience import PATIENCE
 
 from symcache_backends.redis import RedisBackend, RedisSettings
 from symcache_core import SymcacheSettings, ValidationResult, open_symbol_cache
@@ -267,6 +269,52 @@ def test_a_server_that_is_silent_is_an_error_after_the_timeout_and_not_asked_aga
         listener.accept()[0].close()
     with pytest.raises(BlockingIOError):
         listener.accept()
+
+
+@pytest.fixture
+def stop(opened):
+    """Stops a server as Ctrl-Z does: it takes connections, and answers nothing."""
+
+    def stop(server):
+        server.process.send_signal(signal.SIGSTOP)
+        opened.callback(server.process.send_signal, signal.SIGCONT)
+
+    return stop
+
+
+def test_of_many_leases_that_a_stopped_server_cannot_take_back_one_waits_for_it(start_redis, opened, stop):
+    server = start_redis()
+    store = opened.enter_context(closing(configured(url=server.url, timeout=0.5)))
+    leases = [store.try_lock(f"key {number}") for number in range(100)]
+    assert all(leases)
+    stop(server)
+    began = time.monotonic()
+    for lease in leases:
+        lease.release()
+    assert time.monotonic() - began < 0.5 * len(leases) / 4
+
+
+def test_a_thousand_lookups_beside_a_stopped_server_are_answered(start_redis, opened, stop):
+    async def validate(symbol, timeframes):
+        return ValidationResult(is_valid=True, symbol=symbol)
+
+    async def main():
+        for _round in range(5):
+            symbols = [f"S{number}" for number in range(200)] * 5
+            lookups = await asyncio.gather(*(cache.get_or_validate(symbol, (), validate) for symbol in symbols))
+            assert all(lookup.result.is_valid for lookup in lookups)
+
+    server = start_redis()
+    timeout = PATIENCE / 4
+    settings = SymcacheSettings(
+        backend="redis", backends={"redis": {"url": server.url, "timeout": timeout}}, soft_timeout=0.1, near_cache_age=0
+    )
+    cache = opened.enter_context(closing(open_symbol_cache(settings)))
+    asyncio.run(main())
+    stop(server)
+    began = time.monotonic()
+    asyncio.run(main())
+    assert time.monotonic() - began < timeout, "they have waited for a call to fail"
 
 
 def test_a_server_that_takes_no_writes_is_unavailable_and_still_read(start_redis, open_store):

@@ -1,0 +1,138 @@
+"""Opens the SQLite database of a diskcache folder: for writing, or as far as it can only be read."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import diskcache
+from diskcache.core import DBNAME, DEFAULT_SETTINGS, METADATA
+
+from .rows import BytesDisk
+
+T = TypeVar("T")
+
+_BUSY_WAIT = 0.05
+"""Seconds that SQLite waits by itself for who has the database locked; whoever waits longer asks again."""
+
+_PRAGMAS = {
+    "cache_size": DEFAULT_SETTINGS["sqlite_cache_size"],
+    # A database that is cut short, or grows on a full disk, raises a signal in who has it mapped.
+    "mmap_size": 0,
+    "synchronous": DEFAULT_SETTINGS["sqlite_synchronous"],
+}
+
+
+class BusyError(Exception):
+    """Somebody else has the database locked."""
+
+
+def database_of(folder: Path) -> Path:
+    """Where the database of a folder is."""
+    return folder / str(DBNAME)
+
+
+def beside(database: Path, suffix: str) -> Path:
+    """One of the files that SQLite has beside a database: ``-wal``, the log, or ``-shm``, its index."""
+    return database.with_name(f"{database.name}{suffix}")
+
+
+def connect(database: Path, parameters: str) -> sqlite3.Connection:
+    """Connect to a database; its file is opened at once, and the log beside it at the first statement.
+
+    Args:
+        database: Where.
+        parameters: Of SQLite's URI: ``mode=rw`` and the like.
+    """
+    con = sqlite3.connect(
+        f"{database.as_uri()}?{parameters}",
+        uri=True,
+        timeout=_BUSY_WAIT,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        _tune(con)
+    except BaseException:
+        con.close()
+        raise
+    return con
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether an error says that somebody else has the database locked."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def settings_of(con: sqlite3.Connection) -> dict[str, Any]:
+    """What diskcache has written of its settings; nothing, if there is no table of them."""
+    if not con.execute("SELECT 1 FROM sqlite_master WHERE name = 'Settings'").fetchone():
+        return {}
+    return dict(con.execute("SELECT key, value FROM Settings").fetchall())
+
+
+def prepare(con: sqlite3.Connection, folder: Path, wanted: dict[str, Any]) -> None:
+    """Make the tables of diskcache, and write its settings, unless all of that is there.
+
+    Args:
+        con: To the database.
+        folder: Where it is.
+        wanted: Which settings of diskcache are not its own.
+
+    Raises:
+        BusyError: Somebody else has it locked.
+    """
+    there = settings_of(con)
+    names = {*DEFAULT_SETTINGS, *METADATA}
+    if names <= there.keys() and wanted.items() <= there.items():
+        return
+    _Tables(con, str(folder), wanted)
+    _tune(con)
+
+
+def in_transaction(con: sqlite3.Connection, act: Callable[[sqlite3.Connection], T]) -> T:
+    """Act in a transaction, of which nothing is left open, whatever happens."""
+    try:
+        con.execute("BEGIN IMMEDIATE")
+        outcome = act(con)
+        con.execute("COMMIT")
+        return outcome
+    finally:
+        if con.in_transaction:
+            con.execute("ROLLBACK")
+
+
+def _tune(con: sqlite3.Connection) -> None:
+    for pragma, value in _PRAGMAS.items():
+        con.execute(f"PRAGMA {pragma} = {value}")
+
+
+class _Tables(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
+    """Lets diskcache make its tables, without the minutes for which it would wait for others."""
+
+    def __init__(self, con: sqlite3.Connection, folder: str, settings: dict[str, Any]) -> None:
+        self._given = con
+        super().__init__(folder, disk=BytesDisk, **settings)
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        return self._given
+
+    @property
+    def _sql(self) -> Callable[..., sqlite3.Cursor]:
+        return self._execute
+
+    _sql_retry = _sql
+
+    def _execute(self, *statement: Any) -> sqlite3.Cursor:
+        try:
+            return self._given.execute(*statement)
+        except sqlite3.OperationalError as error:
+            if is_busy(error):
+                raise BusyError from error
+            raise
+
+    def close(self) -> None:
+        """Leave the connection open: it is another's."""
