@@ -1,0 +1,58 @@
+"""Many processes work on one store, are killed, stopped, forked and started anew: each key stays linearizable."""
+
+import pytest
+from system.store_runs import Run, behind_a_link, delete, kill, rename, stop, stop_long, swing
+
+
+class LinearizableStores:
+    @pytest.fixture(params=["backend", "cache"])
+    def level(self, request):
+        return request.param
+
+    def test_eight_processes_that_are_killed_stopped_and_started_anew(self, tmp_path, level):
+        run = Run(tmp_path, self.backend, level, 8, 3, chances={"reopen": 0.002})
+        run.check(run.go(kill, stop), least=500)
+        assert run.kills > 3
+
+    def test_processes_with_threads_that_fork_and_both_go_on(self, tmp_path, level):
+        run = Run(tmp_path, self.backend, level, 4, 3, chances={"fork": 0.01}, threads=2)
+        history = run.go(stop)
+        run.check(history, least=500)
+        assert history.ended > 6
+
+    def test_processes_that_are_stopped_for_longer_than_others_wait(self, tmp_path):
+        run = Run(tmp_path, self.backend, "backend", 8, 5, options={"lock_timeout": 0.3})
+        history = run.go(stop_long)
+        run.check(history, least=500, failing=True)
+
+    @pytest.mark.parametrize("move", [rename, delete, swing])
+    def test_processes_whose_folder_is_moved_go_on_with_what_is_at_the_path(self, tmp_path, move):
+        run = Run(tmp_path, self.backend, "backend", 8, 3)
+        if move is swing:
+            behind_a_link(run)
+        history = run.go(stop, stop, stop, stop, move)
+        assert len(run.moves) > 2
+        run.check(history, least=500, failing=True)
+
+    @pytest.mark.soak
+    @pytest.mark.parametrize("processes", [50, 100])
+    def test_many_processes_with_kills_stops_and_forks(self, tmp_path, level, processes):
+        run = Run(tmp_path, self.backend, level, processes, 60, chances={"reopen": 0.002, "fork": 0.002})
+        run.check(run.go(kill, kill, stop), least=5000)
+        assert run.kills > 100
+
+    @pytest.mark.soak
+    @pytest.mark.parametrize("move", [rename, delete, swing])
+    def test_many_processes_whose_folder_is_moved(self, tmp_path, move):
+        run = Run(tmp_path, self.backend, "backend", 50, 60)
+        if move is swing:
+            behind_a_link(run)
+        run.check(run.go(kill, *[stop] * 8, move), least=5000, failing=True)
+
+
+class TestJson(LinearizableStores):
+    backend = "json"
+
+
+class TestDiskcache(LinearizableStores):
+    backend = "diskcache"
