@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from symcache_core.errors import ConfigurationError, SymcacheError
-from symcache_core.streams import open_closed_streams
+from symcache_core.streams import let_messages_get_lost, open_closed_streams
 
 from .settings import HostSettings
 
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 stopped, 2 wrong usage or configuration, 3 the host's storage is out of reach.
     """
     open_closed_streams()
+    let_messages_get_lost()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = read_settings(arguments)

@@ -7,14 +7,15 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from ..streams import open_closed_streams
+from ..streams import let_messages_get_lost, open_closed_streams
 
-INTERRUPTED = 130
+UNAVAILABLE, INTERRUPTED = 3, 130
 
 
 def main() -> None:
     """Run the command line and end the process with its exit status."""
     open_closed_streams()
+    let_messages_get_lost()
     try:
         from .app import app
     except ModuleNotFoundError as error:
@@ -24,12 +25,18 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    output = sys.stdout
     try:
         app(prog_name="symcache")
     except SystemExit as end:
         if end.code == INTERRUPTED:
             _leave_at_once()
+        if sys.stdout is not output:  # typer puts something in its place where nobody reads it any more
+            sys.exit(0)
         raise
+    except OSError as error:
+        sys.stderr.write(f"error: standard output: {error.strerror or error}\n")
+        sys.exit(UNAVAILABLE)
 
 
 def _leave_at_once() -> NoReturn:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 import typer
 
 from ..errors import ConfigurationError
+from ..streams import has_no_reader
 from .exits import Status
 from .session import Session
 from .watchlist import expand
@@ -106,13 +107,13 @@ def command(function: Callable[Concatenate[Session, P], None]) -> Callable[..., 
         with session.logging(), session.reporting():
             try:
                 function(session, **values)  # type: ignore[call-arg]  # typer gives what the signature asks for
-                sys.stdout.flush()  # a closed pipe shows here, where typer ends the process quietly
+                sys.stdout.flush()  # what cannot be written shows here
             except KeyboardInterrupt:
                 session.output.note("interrupted: what is stored stays, and the same command goes on from there")
                 raise
-            except BrokenPipeError:
-                raise
             except OSError as error:
+                if isinstance(error, BrokenPipeError) and has_no_reader():
+                    raise typer.Exit(session.status) from None
                 session.output.error(f"{error.filename or _without_a_name(error)}: {error.strerror or error}")
                 session.end_with(Status.UNAVAILABLE)
         raise typer.Exit(session.status)

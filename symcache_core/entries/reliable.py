@@ -28,7 +28,7 @@ from ..models import CachedSymbolInfo
 from ..policy import Policy
 from ..protocols import Clock
 from .reach import Reach
-from .store import EntryStore, Merge
+from .store import EntryStore, KeepUntil, Merge
 
 log = logging.getLogger("symcache")
 
@@ -245,7 +245,7 @@ class ReliableStore:
     def _change(self, key: str, merge: Merge) -> CachedSymbolInfo:
         if key in self._unwritten:
             self._write_late(key)  # first, so that the merge sees what this process learned before
-        return self._entries.change(key, merge, self._keep_until)
+        return self._entries.change(key, merge, self._keep_until())
 
     def _write_some(self, keys: Iterable[str]) -> None:
         in_a_row, failure = 0, None
@@ -265,11 +265,12 @@ class ReliableStore:
             self._refused.failed(failure)
 
     def _write_late(self, key: str) -> None:
+        now, keep_until = self._clock(), self._keep_until()
         with self._keys.of(key):
             late = self._unwritten.get(key)
             if late is None:
                 return
-            _, spoiled = self._entries.replace(key, lambda stored: self._reconciled(stored, late), self._keep_until)
+            _, spoiled = self._entries.replace(key, lambda stored: self._reconciled(stored, late, now), keep_until)
             with self._lock:
                 if self._unwritten.get(key) is late:
                     del self._unwritten[key]
@@ -291,9 +292,13 @@ class ReliableStore:
     def _put_back(self, info: CachedSymbolInfo, newer: CachedSymbolInfo | None) -> CachedSymbolInfo:
         return info if newer is None else self._reconciled(info, newer)
 
-    def _reconciled(self, stored: CachedSymbolInfo | None, late: CachedSymbolInfo) -> CachedSymbolInfo:
-        return reconcile(stored, late, self._clock(), self._policy)
+    def _reconciled(
+        self, stored: CachedSymbolInfo | None, late: CachedSymbolInfo, now: float | None = None
+    ) -> CachedSymbolInfo:
+        return reconcile(stored, late, self._clock() if now is None else now, self._policy)
 
-    def _keep_until(self, info: CachedSymbolInfo) -> float:
-        # The storage goes by the machine's clock, whatever clock decides freshness here.
-        return time.time() + rules.keep_until(info, self._policy) - self._clock()
+    def _keep_until(self) -> KeepUntil:
+        # The storage goes by the machine's clock, whatever clock decides freshness here. That one is looked at now, and
+        # not while the storage changes an entry: it is a program's own, and may do anything.
+        ahead = time.time() - self._clock()
+        return lambda info: rules.keep_until(info, self._policy) + ahead

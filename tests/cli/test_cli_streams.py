@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,3 +35,41 @@ def test_nothing_is_written_into_a_file_that_took_the_place_of_a_closed_stream(f
     assert run(folder, ">&- 2>&-", "symcache_core.cli", "validate", "AAPL").returncode == 0
     stored = (folder / "data" / "backend_symbol_cache.json").read_text(encoding="utf-8")
     assert "REPLAY" not in stored
+
+
+def piped(folder, pipeline):
+    """The statuses of the parts of a pipeline, and what came out of it."""
+    script = f"symcache() {{ '{sys.executable}' -m symcache_core.cli \"$@\"; }}; {pipeline}; echo ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    *said, status = ended.stdout.splitlines()
+    return int(status), said, ended.stderr
+
+
+@pytest.mark.parametrize("command", ["stats", "backends", "list", "export -", "--version", "stats --json"])
+def test_a_reader_that_has_had_enough_is_no_failure(folder, command):
+    status, _said, errors = piped(folder, f"symcache {command} | true")
+    assert status == 0
+    assert "rror" not in errors
+
+
+def test_what_came_before_the_reader_had_enough_still_counts(folder):
+    status, said, errors = piped(folder, "symcache validate NOSUCHSYM $(seq 3000 | sed s/^/A/) | head -1")
+    assert (status, len(said)) == (1, 1)
+    assert "Traceback" not in errors
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("where", ["2>/dev/full", "2> >(true)", "2>&-"])
+def test_messages_that_nobody_can_have_stop_no_command(folder, where):
+    assert piped(folder, f"symcache validate AAPL {where}")[0] == 0
+    status, said, _errors = piped(folder, f"symcache validate AAPL NOSUCHSYM {where}")
+    assert (status, len(said)) == (1, 2)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize("command", ["stats", "--help", "--version"])
+def test_output_that_cannot_be_written_is_an_error_in_a_line(folder, command):
+    status, _said, errors = piped(folder, f"symcache {command} >/dev/full")
+    assert status == 3
+    assert errors.splitlines()[-1] == "error: standard output: No space left on device"
+    assert "Traceback" not in errors
