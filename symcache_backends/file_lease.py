@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import os
 import struct
 import sys
 import threading
-from contextlib import ExitStack, suppress
+import time
+from contextlib import suppress
 from pathlib import Path
+
+from symcache_core.concurrency.forks import closed_in_children
+from symcache_core.file_lock import process
+from symcache_core.files import is_at, open_regular
+from symcache_core.protocols import LeaseHolder
 
 BYTES_CAN_BE_LOCKED = hasattr(fcntl, "F_OFD_SETLK") and sys.maxsize > 2**32
 """Whether a lock on a byte of a file can belong to an open file and not to a process: on Linux, fcntl(2).
@@ -19,27 +26,66 @@ Elsewhere each key has a file of its own, which takes longer, above all to make 
 
 _FLOCK = struct.Struct("hhqqi4x")  # l_type, l_whence, l_start, l_len, l_pid
 
+_RECORD = struct.Struct("<QQQ")
+"""What a holder writes: its key's number, its process, and when it took the lease, in nanoseconds since some moment."""
+
+_RECORDS = 2048
+"""For how many there is room in a file whose bytes are locked; of two keys with one place, the later one is told."""
+
 
 class FileLease:
     """The right to be the only one at work on a key, until :meth:`release` or the end of the process."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor: int | None = descriptor
+    def __init__(self, path: Path, key: str) -> None:
+        self._number, self._path, self._place = _place(path, key)
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._file: io.FileIO | None = None
+
+    def take(self) -> bool:
+        """Take it, unless anyone has it; whoever calls this releases it in any case.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        while True:
+            self._file = file = closed_in_children(_open(self._path))
+            if not _lock(file, self._number):
+                return False
+            if BYTES_CAN_BE_LOCKED or is_at(self._path, file.fileno()):
+                self._write(_RECORD.pack(self._number, self._pid, time.monotonic_ns()))
+                return True
+            file.close()  # it was dropped between our opening and locking it
 
     def release(self) -> None:
         """Give it back, from any thread; a second time does nothing."""
-        with self._lock:
-            descriptor, self._descriptor = self._descriptor, None
-        if descriptor is None:
-            return
         try:
-            # Children that were forked meanwhile share the lock: closing would leave it to them. They but let go of it.
-            if self._pid == os.getpid():
-                _unlock(descriptor)
+            self._let_go()
         finally:
-            os.close(descriptor)
+            self._let_go()  # an interrupt may have come before the first one did anything
+
+    def __del__(self) -> None:
+        self.release()
+
+    def _let_go(self) -> None:
+        if self._pid != os.getpid():
+            # A child but lets go of its share; its parent may have been at work on this object when it was forked.
+            if self._file is not None:
+                self._file.close()
+            return
+        with self._lock:
+            if self._file is None or self._file.closed:
+                return
+            try:
+                # Children that were forked meanwhile share the lock: closing would leave it to them.
+                _unlock(self._file)
+            finally:
+                self._file.close()
+
+    def _write(self, record: bytes) -> None:
+        assert self._file is not None, "it has been opened"
+        with suppress(OSError):  # on a full disk nobody is told whose it is
+            os.pwrite(self._file.fileno(), record, self._place)
 
 
 def try_lease(path: Path, key: str) -> FileLease | None:
@@ -49,14 +95,42 @@ def try_lease(path: Path, key: str) -> FileLease | None:
     of it when its holder dies.
 
     Args:
-        path: The file whose bytes are locked, which stays empty; or the folder of the files that are.
+        path: The file whose bytes are locked; or the folder of the files that are.
         key: Any text.
 
     Raises:
         OSError: It cannot be written.
     """
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    return _lease_of_byte(path, int(digest[:15], 16)) if BYTES_CAN_BE_LOCKED else _lease_of_file(path / digest[:32])
+    lease = FileLease(path, key)
+    is_taken = False
+    try:
+        is_taken = lease.take()
+    finally:
+        if not is_taken:
+            lease.release()
+    return lease if is_taken else None
+
+
+def holder_of(path: Path, key: str) -> LeaseHolder | None:
+    """Who has the lease of a key, by what that one has written; asked for by who has just got none.
+
+    Args:
+        path: As for :func:`try_lease`.
+        key: Any text.
+    """
+    number, path, place = _place(path, key)
+    try:
+        with open_regular(path, "r") as file:
+            record = os.pread(file.fileno(), _RECORD.size, place)
+    except OSError:
+        return None
+    if len(record) < _RECORD.size:
+        return None
+    theirs, pid, since = _RECORD.unpack(record)
+    if theirs != number:
+        return None
+    who = process(pid) or f"process {pid}, which is not there any more or not on this machine"
+    return LeaseHolder(f"{pid}-{since}", f"{who}, by a lock on {path}")
 
 
 def drop_unused(path: Path) -> None:
@@ -65,66 +139,42 @@ def drop_unused(path: Path) -> None:
         return
     with suppress(OSError):
         for name in os.listdir(path):
-            file = path / name
-            descriptor = _open(file)
-            try:
+            with _open(path / name) as file:
                 # Unlinked while locked: whoever opens it now finds that it is no longer there.
-                if _lock_file(descriptor) and _is_at(file, descriptor):
-                    file.unlink()
-            finally:
-                os.close(descriptor)
+                if _lock(file, 0) and is_at(path / name, file.fileno()):
+                    (path / name).unlink()
 
 
-def _lease_of_byte(path: Path, number: int) -> FileLease | None:
-    descriptor = _open(path)
-    with ExitStack() as undo:
-        undo.callback(os.close, descriptor)
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0))
-        except BlockingIOError:
-            return None
-        undo.pop_all()
-    return FileLease(descriptor)
+def _place(path: Path, key: str) -> tuple[int, Path, int]:
+    """A key's number, the file of its lease, and where in that its holder writes."""
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    number = int(digest[:15], 16)
+    if BYTES_CAN_BE_LOCKED:
+        return number, path, number % _RECORDS * _RECORD.size
+    return number, path / digest[:32], 0
 
 
-def _lease_of_file(path: Path) -> FileLease | None:
-    while True:
-        descriptor = _open(path)
-        with ExitStack() as undo:
-            undo.callback(os.close, descriptor)
-            if not _lock_file(descriptor):
-                return None
-            if _is_at(path, descriptor):
-                undo.pop_all()
-                return FileLease(descriptor)
-            # It was dropped between our opening and locking it.
-
-
-def _open(path: Path) -> int:
+def _open(path: Path) -> io.FileIO:
     while True:
         try:
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return open_regular(path)
         except FileNotFoundError:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def _lock_file(descriptor: int) -> bool:
+def _lock(file: io.FileIO, number: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if BYTES_CAN_BE_LOCKED:
+            fcntl.fcntl(file, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0))
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
-def _unlock(descriptor: int) -> None:
+def _unlock(file: io.FileIO) -> None:
     if BYTES_CAN_BE_LOCKED:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
     else:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        fcntl.flock(file, fcntl.LOCK_UN)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from symcache_core.errors import BackendUnavailableError, ClosedError, ConfigurationError
 from symcache_core.plugin import Backend, hookimpl
-from symcache_core.protocols import FOREVER
+from symcache_core.protocols import FOREVER, LeaseHolder
 
 try:
     from redis import Redis
@@ -295,6 +295,12 @@ class RedisBackend:
             lease.release()
             raise self._closed_error()
         return lease
+
+    def lease_holder(self, key: str) -> LeaseHolder | None:
+        """Who has a key's lease, which here only a number tells from the next one."""
+        with self._mapped():
+            token = self._redis.get(self._lease_prefix + key.encode())
+        return None if token is None else LeaseHolder(token.decode(), "another process or machine")
 
     def close(self) -> None:
         """Give back every lease and close the connections."""

@@ -8,18 +8,22 @@ in the place of what is gone; whatever else raises it goes to the handler that w
 from __future__ import annotations
 
 import ctypes
+import math
 import mmap
 import os
 import random
 import signal
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
+from typing import Protocol
 
 _SIZE = 8
 _LARGEST = (1 << 30) - 1  # CPython compares integers of up to 30 bits fastest
 _LOST = 1 << 62
+_AT_THE_SAME_TIME = 1.0
 _MAP_FIXED = 0x10  # on Linux and on macOS alike; the module mmap does not have it
 
 
@@ -60,6 +64,15 @@ class SharedWord:
         os.pwrite(self._descriptor, _bytes(renewed), 0)
         return renewed
 
+    def leave(self) -> None:
+        """Look at private memory from now on, where another number stands: the file is not the one to look at any more.
+
+        Whoever still goes by ``cells`` sees that something has changed, and nothing happens to them if the file does.
+        """
+        self.is_lost = True
+        _guard.map_private(self._address)
+        self.cells[0] = _LOST
+
     def replace_if_gone(self) -> bool:
         """Put private memory in the place of what is gone from the file; tells whether anything was."""
         if self.is_lost or self._memory.size() >= _SIZE:
@@ -70,23 +83,40 @@ class SharedWord:
         return True
 
 
+class Mapped(Protocol):
+    """Memory that is mapped from a file."""
+
+    def replace_if_gone(self) -> bool:
+        """Put other memory in the place of what is gone from the file; tells whether anything was.
+
+        It runs in the midst of whatever touched the memory, in whichever thread, and must not wait for anything.
+        """
+        ...
+
+
+def watch(mapped: Mapped) -> None:
+    """From now on, take care of memory that is mapped from a file, as long as anyone has it."""
+    _guard.watch(mapped)
+
+
 class _Guard:
-    """Keeps SIGBUS from ending the process when it comes from one of the words.
+    """Keeps SIGBUS from ending the process when it comes from memory that is watched.
 
     The handler is C's and not Python's, which would run only after the access that raises the signal, and so never. It
-    may run Python: a word is only read with the interpreter's lock held.
+    may run Python: whoever touches such memory holds the interpreter's lock, or has given it back and can take it.
     """
 
     def __init__(self) -> None:
-        self._words: weakref.WeakSet[SharedWord] = weakref.WeakSet()
+        self._words: weakref.WeakSet[Mapped] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._handler: Callable[[int], None] | None = None
         self._previous: int | None = None
+        self._mended = -math.inf
 
-    def watch(self, word: SharedWord) -> None:
-        """From now on, take care of a word."""
+    def watch(self, mapped: Mapped) -> None:
+        """From now on, take care of some memory."""
         with self._lock:
-            self._words.add(word)
+            self._words.add(mapped)
             if self._handler is None:
                 self._libc = ctypes.CDLL(None, use_errno=True)
                 self._libc.mmap.restype = ctypes.c_void_p
@@ -103,10 +133,12 @@ class _Guard:
 
     def _on_fault(self, number: int) -> None:
         try:
-            is_ours = sum(word.replace_if_gone() for word in list(self._words)) > 0
+            if sum(mapped.replace_if_gone() for mapped in list(self._words)):
+                self._mended = time.monotonic()
         except (OSError, ValueError):
-            is_ours = False
-        if not is_ours:
+            pass
+        # What one thread has mended another may have touched at the same time: it tries again.
+        if time.monotonic() - self._mended > _AT_THE_SAME_TIME:
             self._libc.signal(number, self._previous)
             signal.raise_signal(number)
 

@@ -67,14 +67,23 @@ def holder(descriptor: int) -> str:
     found = _holding_process(os.fstat(descriptor))
     if found is None:
         return "another process"
-    if found == os.getpid():
+    return process(found) or f"a child of process {found}, which has ended"
+
+
+def process(number: int) -> str | None:
+    """A process of this machine in a few words: ``process 4711 (python, stopped)``; ``None`` if it is not there.
+
+    Args:
+        number: Its id.
+    """
+    if number == os.getpid():
         return "this process"
     try:
-        text = Path(f"/proc/{found}/stat").read_text("utf-8", "replace")
+        text = Path(f"/proc/{number}/stat").read_text("utf-8", "replace")
     except OSError:
-        return f"a child of process {found}, which has ended"
+        return None
     name, state = text[text.index("(") + 1 : text.rindex(")")], text[text.rindex(")") + 2]
-    return f"process {found} ({name!a}{', stopped' if state in 'Tt' else ''})"
+    return f"process {number} ({name!a}{', stopped' if state in 'Tt' else ''})"
 
 
 def _holding_process(file: os.stat_result) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -9,11 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from .errors import ConfigurationError
 
 _KINDS = {stat.S_ISDIR: "folder", stat.S_ISFIFO: "FIFO", stat.S_ISSOCK: "socket", stat.S_ISLNK: "symlink to itself"}
+_TRIES = 5
 _FOR_ITS_OWNER = partial(os.open, mode=0o600)
 
 
@@ -56,6 +58,40 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_regular(path: Path, mode: Literal["r", "r+", "a+"] = "r+") -> io.FileIO:
+    """Open a regular file, and never wait for it as a FIFO or a device may make one.
+
+    No step of Python comes between the system's call and the object that closes the descriptor when it is lost: so an
+    interrupt leaves none open.
+
+    Args:
+        path: Where.
+        mode: As for ``open``; with ``r+`` and ``a+`` it is made if it is not there.
+
+    Raises:
+        OSError: It cannot be opened, or is no regular file.
+    """
+    for _ in range(_TRIES):
+        try:
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file", str(path))
+            return io.FileIO(path, mode, opener=_FOR_ITS_OWNER)
+        except FileNotFoundError:
+            if mode == "r":
+                raise
+        with suppress(FileExistsError):  # somebody else has just made it
+            return io.FileIO(path, "x+" if mode == "r+" else mode, opener=_FOR_ITS_OWNER)
+    raise FileExistsError(errno.EEXIST, "there is a link to a file that is not there", str(path))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are not there; their names survive a power loss."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def is_at(path: Path, descriptor: int) -> bool:

@@ -7,6 +7,7 @@ truly offers; the core looks for them once, on the backend's class, and works wi
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from .errors import ProviderError
@@ -174,6 +175,28 @@ class CanLock(Protocol):
 
         A lease is freed when its holder dies.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseHolder:
+    """Who has a lease, as far as a storage can tell.
+
+    Args:
+        mark: Differs from one holder to the next, and from one time that the same holder has it to the next time.
+        who: The process or machine, and where its lease is, for a message.
+    """
+
+    mark: str
+    who: str
+
+
+@runtime_checkable
+class CanTellHolder(CanLock, Protocol):
+    """Storage that can tell one holder of a lease from the next one."""
+
+    def lease_holder(self, key: str) -> LeaseHolder | None:
+        """Who has a key's lease; ``None`` if nobody has, or it cannot be told."""
         ...
 
 

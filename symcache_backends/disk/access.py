@@ -213,8 +213,12 @@ class Access:
                 with one that can be read.
         """
         folder = self._folder
-        if folder is not None and folder.is_current() and (write_before is None or folder.reason is None):
-            return folder
+        if folder is not None:
+            # Who writes looks at the path when it has the lock.
+            if write_before is not None and folder.reason is None and not folder.is_flagged():
+                return folder
+            if write_before is None and folder.is_current():
+                return folder
         return self._open_anew(folder, write_before)
 
     def _open_anew(self, old: Folder | None, write_before: float | None) -> Folder:
@@ -223,6 +227,10 @@ class Access:
             if self._folder is not old:
                 return self._current(write_before)  # another thread was faster
             self._check_open()
+            if old is not None:
+                # What SQLite knows of a file it knows for all connections of this process: a log that was replaced, or
+                # an index that cannot be written.
+                old.disconnect()
             new = Folder(self._settings)
             try:
                 new.open(time.monotonic() + self._timeout if write_before is None else write_before)
@@ -258,7 +266,7 @@ class Access:
             if deadline is not None and folder.lock.number >= 0:
                 with suppress(LockTimeoutError, OSError):
                     take(folder.lock.number, folder.lock_path, max(0.0, round(deadline - time.monotonic(), 2)))
-            folder.retire()
+            folder.retire(closes_files=deadline is not None)
         finally:
             if deadline is not None and folder.lock.number >= 0:
                 fcntl.flock(folder.lock.number, fcntl.LOCK_UN)

@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any
 
 from symcache_core.errors import BackendUnavailableError, LockTimeoutError
+from symcache_core.protocols import LeaseHolder
 
-from ..file_lease import FileLease, drop_unused, try_lease
+from ..file_lease import FileLease, drop_unused, holder_of, try_lease
 from . import rows
 from .access import Access
-from .database import in_transaction
 from .folder import Folder, ReplacedError
 from .rows import BytesDisk, Found, Upkeep
 from .settings import DiskSettings
@@ -23,6 +23,9 @@ log = logging.getLogger("symcache")
 
 _DROPPED_AT_ONCE = 1000
 """How many rows a compaction drops before it lets others write."""
+
+_TIDY_EVERY = 16
+"""How many writes there are to one that also drops what is over."""
 
 _LONG = 1 << 15
 """From how many bytes on an entry is a file of its own, as in diskcache."""
@@ -42,6 +45,7 @@ class DiskBackend:
         self._settings = settings
         self._disk = BytesDisk(str(settings.path), min_file_size=_LONG)
         self._note = rows.use_note(settings.eviction)
+        self._writes = 0
         self._access = Access(settings)
 
     def read(self, key: str) -> bytes | None:
@@ -50,13 +54,7 @@ class DiskBackend:
 
     def read_many(self, keys: Sequence[str]) -> Mapping[str, bytes]:
         """The entries under those of the keys that have one."""
-        found = Found()
-
-        def find_all(con: sqlite3.Connection) -> None:
-            for key in keys:
-                rows.find(con, self._disk, key, found, note=self._note)
-
-        self._access.look(lambda folder: folder.run(find_all))
+        found = self._access.look(lambda folder: folder.run(partial(self._find, keys, self._note)))
         self._report(found)
         return found.entries
 
@@ -73,24 +71,23 @@ class DiskBackend:
 
         No transaction is open meanwhile: the folder's lock keeps the other writers out, and ``change`` may take long.
         """
-        found = Found()
 
-        def put_changed(folder: Folder) -> None:
-            folder.run(lambda con: rows.find(con, self._disk, key, found))
+        def put_changed(folder: Folder) -> Found:
+            found = folder.run(partial(self._find, (key,), None))
             changed = change(found.entries.get(key))
             if folder.lock.number < 0:
                 raise BackendUnavailableError(f"diskcache folder {self._path}: this process was forked in an update")
             if changed is not None:
                 self._put(folder, {key: changed})
+            return found
 
-        self._access.alone(put_changed)
-        self._report(found)
+        self._report(self._access.alone(put_changed))
 
     def delete(self, key: str) -> bool:
         """Drop the entry under a key."""
 
         def drop(folder: Folder) -> bool:
-            needless = folder.run(lambda con: in_transaction(con, lambda con: rows.drop(con, key)))
+            needless = folder.transact(lambda con: rows.drop(con, key))
             self._remove(needless or ())
             return needless is not None
 
@@ -104,7 +101,7 @@ class DiskBackend:
         """Drop every entry."""
 
         def drop_all(folder: Folder) -> int:
-            count, needless = folder.run(lambda con: in_transaction(con, rows.drop_all))
+            count, needless = folder.transact(rows.drop_all)
             self._remove(needless)
             return count
 
@@ -129,6 +126,10 @@ class DiskBackend:
         except OSError as error:
             raise self._access.unavailable(error) from error
 
+    def lease_holder(self, key: str) -> LeaseHolder | None:
+        """Who has the lease of a key, as far as that can be told."""
+        return holder_of(self._path / "leases", key)
+
     def compact(self) -> None:
         """Drop what has been over for long."""
         count = 1
@@ -144,8 +145,15 @@ class DiskBackend:
         self._access.close()
         drop_unused(self._path / "leases")
 
+    def _find(self, keys: Iterable[str], note: str | None, con: sqlite3.Connection) -> Found:
+        found = Found()
+        for key in keys:
+            rows.find(con, self._disk, key, found, note=note)
+        return found
+
     def _put(self, folder: Folder, entries: Mapping[str, tuple[bytes, float]]) -> None:
-        over_before = None if folder.clock is None else folder.clock.over_before()
+        self._writes += 1
+        over_before = folder.clock.over_before() if folder.clock and self._writes % _TIDY_EVERY == 0 else None
         upkeep = Upkeep(over_before, self._settings.eviction, self._settings.size_limit)
         stored: dict[str, tuple[Any, ...]] = {}
 
@@ -158,7 +166,7 @@ class DiskBackend:
         try:
             for key, (entry, _) in entries.items():
                 stored[key] = self._disk.store(entry, read=False, key=key)
-            needless = folder.run(lambda con: in_transaction(con, put_all))
+            needless = folder.transact(put_all)
         except BaseException:
             self._remove_unused(folder, {key: columns[2] for key, columns in stored.items() if columns[2] is not None})
             raise
@@ -179,7 +187,7 @@ class DiskBackend:
         if before is None:
             return 0
         dropping = partial(rows.drop_over, before=before, limit=_DROPPED_AT_ONCE)
-        count, needless = folder.run(lambda con: in_transaction(con, dropping))
+        count, needless = folder.transact(dropping)
         self._remove(needless)
         return count
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 MARGIN = 7 * 86400.0
 """For how many seconds an entry must have been over, and how far a clock may be ahead of what its store has seen."""
@@ -28,14 +27,3 @@ class DroppingClock:
         now = time.time()
         is_far_ahead = now > self._seen + time.monotonic() + MARGIN
         return None if is_far_ahead else now - MARGIN
-
-
-def newest(*files: Path) -> float | None:
-    """When the last one of some files was written to, in seconds since the epoch; ``None`` if none is there."""
-    times = []
-    for file in files:
-        try:
-            times.append(file.stat().st_mtime)
-        except FileNotFoundError:
-            continue
-    return max(times, default=None)

@@ -14,6 +14,16 @@ from .rows import BytesDisk
 
 T = TypeVar("T")
 
+MAKING, WRITING, READING = "mode=rwc", "mode=rw", "mode=ro"
+"""How to connect: as parameters of SQLite's URI."""
+
+WITHOUT_LOG = "mode=ro&immutable=1"
+"""For a database that has no log, on storage where none can be made; who connects looks out for changes."""
+
+WITHOUT_INDEX = "mode=ro&vfs=unix-none"
+"""For one that has a log, where the index beside it cannot be made: SQLite has it in memory of its own, if it takes
+itself for the only one. So who connects looks out for changes, too."""
+
 _BUSY_WAIT = 0.05
 """Seconds that SQLite waits by itself for who has the database locked; whoever waits longer asks again."""
 
@@ -44,7 +54,7 @@ def connect(database: Path, parameters: str) -> sqlite3.Connection:
 
     Args:
         database: Where.
-        parameters: Of SQLite's URI: ``mode=rw`` and the like.
+        parameters: One of those above.
     """
     con = sqlite3.connect(
         f"{database.as_uri()}?{parameters}",
@@ -54,6 +64,8 @@ def connect(database: Path, parameters: str) -> sqlite3.Connection:
         check_same_thread=False,
     )
     try:
+        if parameters == WITHOUT_INDEX:
+            con.execute("PRAGMA locking_mode = EXCLUSIVE")
         _tune(con)
     except BaseException:
         con.close()
@@ -92,11 +104,18 @@ def prepare(con: sqlite3.Connection, folder: Path, wanted: dict[str, Any]) -> No
     _tune(con)
 
 
-def in_transaction(con: sqlite3.Connection, act: Callable[[sqlite3.Connection], T]) -> T:
-    """Act in a transaction, of which nothing is left open, whatever happens."""
+def in_transaction(con: sqlite3.Connection, act: Callable[[sqlite3.Connection], T], check: Callable[[], None]) -> T:
+    """Act in a transaction, of which nothing is left open, whatever happens.
+
+    Args:
+        con: To the database.
+        act: What to do in it.
+        check: Raises if it is not to be kept.
+    """
     try:
         con.execute("BEGIN IMMEDIATE")
         outcome = act(con)
+        check()
         con.execute("COMMIT")
         return outcome
     finally:

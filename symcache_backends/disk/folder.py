@@ -10,21 +10,46 @@ import errno
 import fcntl
 import os
 import sqlite3
-import stat
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from symcache_core.errors import BackendUnavailableError, ConfigurationError, LockTimeoutError
+from symcache_core.errors import BackendUnavailableError, LockTimeoutError
 from symcache_core.file_lock import take
 from symcache_core.files import regular_file
 
-from ..shared_word import SharedWord
-from .clock import DroppingClock, newest
-from .database import BusyError, beside, connect, database_of, is_busy, prepare, settings_of
-from .forks import Identity, forks
+from ..shared_word import SharedWord, watch
+from .clock import DroppingClock
+from .database import (
+    MAKING,
+    READING,
+    WITHOUT_INDEX,
+    WITHOUT_LOG,
+    WRITING,
+    BusyError,
+    beside,
+    connect,
+    database_of,
+    in_transaction,
+    is_busy,
+    prepare,
+    settings_of,
+)
+from .forks import forks
+from .index import SharedIndex
+from .paths import (
+    Descriptor,
+    Identity,
+    identity,
+    identity_of,
+    names_in,
+    newest,
+    open_shared,
+    refuse_other_kinds,
+    version,
+    version_of_log,
+)
 from .settings import PATH_SETTING, DiskSettings
 
 T = TypeVar("T")
@@ -33,8 +58,9 @@ LOCK = "symcache.lock"
 
 _TAKES_NO_WRITES = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT}
 _CANNOT_BE_WRITTEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
-_UNCHANGING = "mode=ro&immutable=1"
-"""For a database that has no log and on storage where none can be made: without it SQLite reads nothing there."""
+_TRIES = 5
+_COARSE = 100_000_000
+"""Nanoseconds within which two changes of a folder may have the same time."""
 
 _FIRST_WAIT = 0.001
 _LONGEST_WAIT = 0.02
@@ -44,11 +70,14 @@ class ReplacedError(Exception):
     """What is open is no longer what is at the path, or has been closed; it is to be opened anew."""
 
 
+class _DisturbedError(Exception):
+    """The index of the log was lost in the midst of something."""
+
+
 class Folder:
     """One folder, open; :meth:`open` comes first.
 
-    Any thread may call :meth:`run`. Descriptors are closed when nobody has the object any more: a thread that waits for
-    a lock must not find the number of another file in its hands.
+    Any thread may call :meth:`run`.
 
     Args:
         settings: Which folder, and how long to wait.
@@ -63,13 +92,18 @@ class Folder:
         self.is_stale = False
         self._settings = settings
         self._database = database_of(settings.path)
-        self.lock = _Descriptor(-1)
-        self._word_descriptor = _Descriptor(-1)
+        self._log, self._index_path = (beside(self._database, suffix) for suffix in ("-wal", "-shm"))
+        self._index: SharedIndex | None = None
+        self._faults = 0
+        self._checked_names: tuple[int, int, int] | None = None
+        self._beside_identity: list[Identity | None] = []
+        self.lock = Descriptor(-1)
+        self._word_file = Descriptor(-1)
         self._lock_identity: Identity | None = None
         self._identity: Identity | None = None
         self.clock: DroppingClock | None = None
         self._unchanged: tuple[object, ...] = ()
-        self._parameters = "mode=rw"
+        self._parameters = WRITING
         self._con: sqlite3.Connection | None = None
         self._gate = threading.RLock()
         self._is_retired = False
@@ -87,7 +121,7 @@ class Folder:
             LockTimeoutError: Another process has it locked, and there is nothing to read.
             OSError, sqlite3.Error: It can be neither written nor read.
         """
-        _refuse_other_kinds(self.path)
+        refuse_other_kinds(self.path, PATH_SETTING)
         regular_file(self.lock_path, PATH_SETTING)
         regular_file(self._database, PATH_SETTING)
         try:
@@ -98,17 +132,32 @@ class Folder:
                 raise
             self._open_for_reading(error)
 
+    def is_flagged(self) -> bool:
+        """Whether it is to be opened anew, as far as that is known without a look."""
+        return self.is_stale or self._is_retired or (self.word is not None and self.word.is_lost)
+
     def is_current(self) -> bool:
         """Whether the database that is open is the one at the path."""
-        if self.is_stale or self._is_retired or (self.word is not None and self.word.is_lost):
+        if self.is_flagged():
             return False
-        if self._parameters == _UNCHANGING:
-            return self._version() == self._unchanged
-        return _identity(self._database) == self._identity
+        if self._parameters in (WITHOUT_LOG, WITHOUT_INDEX):
+            return version(self._database, self._log) == self._unchanged
+        return identity(self._database) == self._identity
 
     def is_locked_at_path(self) -> bool:
-        """Whether the lock file that is open is the one at the path, and the database likewise."""
-        return _identity(self.lock_path) == self._lock_identity and self.is_current()
+        """Whether every file that is open is the one at the path; what is locked elsewhere is not locked."""
+        if not self.is_current():
+            return False
+        # Nothing takes a file's place without changing its folder; only the times of folders are coarse.
+        names = names_in(self.path)
+        if names is not None and names == self._checked_names:
+            return True
+        if identity(self.lock_path) != self._lock_identity:
+            return False
+        if self._con is not None and self._beside() != self._beside_identity:
+            return False
+        self._checked_names = names if names is not None and time.time_ns() - names[2] > _COARSE else None
+        return True
 
     def run(self, act: Callable[[sqlite3.Connection], T]) -> T:
         """Act with the connection, while no other thread does; waits for other processes within the bound.
@@ -125,7 +174,7 @@ class Folder:
         while True:
             try:
                 with self._gate:
-                    return act(self._con or self._connect_again())
+                    return self._undisturbed(act, self._con or self._connect_again())
             except (BusyError, sqlite3.OperationalError) as error:
                 if isinstance(error, sqlite3.OperationalError) and not is_busy(error):
                     raise
@@ -137,6 +186,10 @@ class Folder:
                     ) from error
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
+
+    def transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        """Act with the connection in a transaction; like :meth:`run`."""
+        return self.run(lambda con: in_transaction(con, act, self._check_undisturbed))
 
     def number(self) -> int:
         """What changes when others write; who has no word of theirs asks SQLite."""
@@ -150,15 +203,30 @@ class Folder:
         """
         return None if self.word is None or self.lock.number < 0 else self.word.renew()
 
-    def retire(self) -> None:
-        """Close the connection, for good."""
+    def disconnect(self) -> None:
+        """Close the connection, until it is needed again."""
+        with self._gate:
+            con, self._con = self._con, None
+            if con is not None:
+                con.close()
+
+    def retire(self, *, closes_files: bool = True) -> None:
+        """Close it, for good.
+
+        Args:
+            closes_files: Whether no other thread can be waiting for the lock: it must not find the number of another
+                file in its hands. Else they are closed when nobody has this object any more.
+        """
         self._is_retired = True
-        self._disconnect()
+        self.disconnect()
+        if closes_files:
+            self.lock.close()
+            self._word_file.close()
 
     def park(self) -> None:
         """Before a fork: wait for the connection's user, close it, and let nobody open another."""
         if self._gate.acquire(timeout=self._settings.patience):
-            self._disconnect()
+            self.disconnect()
 
     def resume(self) -> None:
         """After it, in the parent: let it be opened again."""
@@ -181,11 +249,11 @@ class Folder:
 
     def _open_for_writing(self, deadline: float) -> None:
         while True:
-            self.lock = _Descriptor(_open(self.lock_path))
+            self.lock = Descriptor(open_shared(self.lock_path))
             try:
                 take(self.lock.number, self.lock_path, max(0.0, round(deadline - time.monotonic(), 2)))
-                self._lock_identity = _identity_of(os.fstat(self.lock.number))
-                if _identity(self.lock_path) != self._lock_identity:
+                self._lock_identity = identity_of(os.fstat(self.lock.number))
+                if identity(self.lock_path) != self._lock_identity:
                     continue  # the folder was replaced between opening and locking
                 self._open_locked()
                 return
@@ -194,27 +262,28 @@ class Folder:
                     fcntl.flock(self.lock.number, fcntl.LOCK_UN)
 
     def _open_locked(self) -> None:
-        seen = self._newest()
+        seen = newest(self._database, self._log, self.lock_path)
         is_new = not self._database.exists()
-        self._parameters = "mode=rwc" if is_new else "mode=rw"
+        self._parameters = MAKING if is_new else WRITING
         wanted = {"eviction_policy": self._settings.eviction, "size_limit": self._settings.size_limit}
-        self.run(lambda con: prepare(con, self.path, wanted))
-        self._parameters = "mode=rw"
+        self.run(lambda con: self._prepare(con, wanted))
+        self._parameters = WRITING
+        self._note_beside()
         if is_new:
             self._database.chmod(0o600)
-        self.clock = DroppingClock(self._newest() or time.time() if seen is None else seen)
+        self.clock = DroppingClock(
+            newest(self._database, self._log, self.lock_path) or time.time() if seen is None else seen
+        )
         # Another open file: its memory outlives this object where someone looks at it, and the file with it, whose lock
         # a forked child would then go on to hold.
-        self._word_descriptor = _Descriptor(_open(self.lock_path))
-        self.word = SharedWord(self._word_descriptor.number)
+        self._word_file = Descriptor(open_shared(self.lock_path))
+        self.word = SharedWord(self._word_file.number)
 
     def _open_for_reading(self, reason: Exception) -> None:
         self.reason = reason
-        for parameters in ("mode=ro", _UNCHANGING):
-            self._disconnect()
-            self._parameters, self._unchanged = parameters, self._version()
-            if parameters == _UNCHANGING and self._has_log():
-                break  # without the log, part of what was written would be missing
+        for parameters in (READING, WITHOUT_INDEX if version_of_log(self._log) else WITHOUT_LOG):
+            self.disconnect()
+            self._parameters, self._unchanged = parameters, version(self._database, self._log)
             try:
                 if self.run(settings_of):
                     return
@@ -222,11 +291,36 @@ class Folder:
                 continue
         raise reason
 
+    def _undisturbed(self, act: Callable[[sqlite3.Connection], T], con: sqlite3.Connection) -> T:
+        """Act; once more if the index was lost meanwhile, as what came of it may be wrong."""
+        for _ in range(_TRIES):
+            self._faults = 0 if self._index is None else self._index.faults
+            try:
+                outcome = act(con)
+                self._check_undisturbed()
+            except (_DisturbedError, sqlite3.Error):
+                if self._index is None or self._index.faults == self._faults:
+                    raise
+                self._index.empty()
+            else:
+                return outcome
+        raise sqlite3.OperationalError("the index of its log is cut short all the time")
+
+    def _check_undisturbed(self) -> None:
+        if self._index is not None and self._index.faults != self._faults:
+            raise _DisturbedError
+
+    def _prepare(self, con: sqlite3.Connection, wanted: dict[str, Any]) -> None:
+        if not settings_of(con) and self._index is not None:
+            # An index that is wrong would hide what is in the log; nobody writes now.
+            self._index.empty()
+        prepare(con, self.path, wanted)
+
     def _connect_again(self) -> sqlite3.Connection:
         """Connect, and make sure that database and log belong together; the caller holds the gate."""
         if self._is_retired:
             raise ReplacedError
-        there = _identity(self._database)
+        there = identity(self._database)
         if there is not None and forks.are_confused_about(there):
             raise BackendUnavailableError(
                 f"{self._database}: this process was forked while its parent was inside SQLite with this database; "
@@ -235,77 +329,29 @@ class Folder:
         con = connect(self._database, self._parameters)
         try:
             con.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # opens the log
-            opened = _identity(self._database)
+            opened = identity(self._database)
             if opened is None or opened not in {self._identity or opened, there or opened}:
                 raise ReplacedError
         except BaseException:
             con.close()
             raise
         self._identity, self._con = opened, con
+        self._note_beside()
         return con
 
-    def _disconnect(self) -> None:
-        with self._gate:
-            con, self._con = self._con, None
-            if con is not None:
-                con.close()
+    def _note_beside(self) -> None:
+        """Note which log and which index are open; a database that is being made has none yet."""
+        self._checked_names, self._beside_identity = None, self._beside()
+        if (index := self._beside_identity[1]) is not None:
+            self._index = SharedIndex(index)
+            watch(self._index)
 
-    def _newest(self) -> float | None:
-        return newest(self._database, beside(self._database, "-wal"), self.lock_path)
-
-    def _version(self) -> tuple[object, ...]:
-        """What changes when someone writes to a database that has no log."""
-        found = self._database.stat()
-        return _identity_of(found), found.st_mtime_ns, found.st_size, self._has_log()
-
-    def _has_log(self) -> bool:
-        try:
-            return beside(self._database, "-wal").stat().st_size > 0
-        except FileNotFoundError:
-            return False
+    def _beside(self) -> list[Identity | None]:
+        return [identity(path) for path in (self._log, self._index_path)]
 
 
 def _data_version(con: sqlite3.Connection) -> int:
     return int(con.execute("PRAGMA data_version").fetchone()[0])
-
-
-class _Descriptor:
-    """The number of an open file, which is closed when nobody has this object any more."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def close(self) -> None:
-        """Close it now."""
-        number, self.number = self.number, -1
-        if number >= 0:
-            os.close(number)
-
-    __del__ = close
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def _identity_of(found: os.stat_result) -> Identity:
-    return found.st_dev, found.st_ino
-
-
-def _identity(path: Path) -> Identity | None:
-    try:
-        return _identity_of(os.stat(path))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _refuse_other_kinds(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISDIR(mode):
-        raise ConfigurationError(f"{path} is no folder: set {PATH_SETTING!r} to another")
 
 
 def _may_be_read(error: Exception) -> bool:

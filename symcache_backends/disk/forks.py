@@ -19,8 +19,7 @@ import threading
 import weakref
 from typing import Protocol
 
-Identity = tuple[int, int]
-"""Device and inode."""
+from .paths import Identity
 
 
 class Forkable(Protocol):

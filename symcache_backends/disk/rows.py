@@ -29,8 +29,11 @@ _PUT = (
     " tag = NULL, size = ?4, mode = ?5, filename = ?6, value = ?7"
 )
 _OVER = "SELECT rowid, filename FROM Cache WHERE expire_time < ? ORDER BY expire_time LIMIT ?"
-_AT_ONCE = 10
-"""How many rows a write drops at most, as in diskcache."""
+_AT_ONCE = 100
+"""How many rows that are over a write drops at most, ..."""
+
+_EVICTED_AT_ONCE = 10
+"""... and how many others when the folder has outgrown its limit, as in diskcache."""
 
 
 class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
@@ -206,15 +209,13 @@ def use_note(eviction: str) -> str | None:
 
 
 def _tidy(con: sqlite3.Connection, upkeep: Upkeep) -> list[str]:
-    left = _AT_ONCE
     needless: list[str] = []
     if upkeep.over_before is not None:
-        count, needless = drop_over(con, upkeep.over_before)
-        left -= count
+        needless += drop_over(con, upkeep.over_before)[1]
     order = EVICTION_POLICY[upkeep.eviction]["cull"]
-    if left and order is not None and size(con) >= upkeep.size_limit:
-        rows = con.execute(order.format(fields="rowid, filename", now=time.time()), (left,)).fetchall()
-        needless += _drop_rows(con, rows)[1]
+    if order is not None and size(con) >= upkeep.size_limit:
+        statement = order.format(fields="rowid, filename", now=time.time())
+        needless += _drop_rows(con, con.execute(statement, (_EVICTED_AT_ONCE,)).fetchall())[1]
     return needless
 
 

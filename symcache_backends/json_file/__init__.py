@@ -25,6 +25,9 @@ class JsonSettings(BaseModel):
     coherence: Literal["memory", "stat"] = Field(
         "memory", description="how processes tell each other of writes; 'stat' for mounts that do not share memory"
     )
+    lock_timeout: float = Field(
+        10.0, gt=0, description="seconds to wait for another process that has locked the file; 'lock_timeout' if unset"
+    )
 
 
 def open_json(settings: JsonSettings) -> StorageBackend:
@@ -43,7 +46,10 @@ def open_json(settings: JsonSettings) -> StorageBackend:
             "the json backend needs Linux or macOS: set backend = 'redis' or 'memory' on this system"
         ) from None
     return JsonFileBackend(
-        settings.path, fsync=settings.fsync == "always", shares_memory=settings.coherence == "memory"
+        settings.path,
+        fsync=settings.fsync == "always",
+        shares_memory=settings.coherence == "memory",
+        lock_timeout=settings.lock_timeout,
     )
 
 

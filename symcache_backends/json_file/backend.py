@@ -1,24 +1,26 @@
 """JsonFileBackend: a snapshot and a journal, shared by threads and processes.
 
 Who writes holds the lock, reads what others have appended, then appends one line, and changes a word of shared memory.
-Who reads compares the journal's size with what it last saw; who only wants to know whether anyone wrote looks at the
+Who reads compares the files at the path with what it last saw; who only wants to know whether anyone wrote looks at the
 word.
 """
 
 from __future__ import annotations
 
-import threading
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from symcache_core.concurrency.forks import ForkGuard
 from symcache_core.errors import BackendUnavailableError, ClosedError
+from symcache_core.protocols import LeaseHolder
 
-from ..file_lease import FileLease, drop_unused, try_lease
+from ..file_lease import FileLease, drop_unused, holder_of, try_lease
 from . import records
 from .files import beside
+from .late_log import LateLog
+from .opening import Terms
 from .shared_files import SharedFiles
 from .view import View
 
@@ -28,35 +30,41 @@ T = TypeVar("T")
 class JsonFileBackend:
     """One JSON file and its journal.
 
+    A store that takes no writes, because its disk is full or read-only, is opened all the same: it can be read, and
+    writes fail until it takes them again. So is one whose lock another process holds for too long.
+
     Args:
         path: The file; ``.journal``, ``.lock`` and, when needed, ``.leases``, ``.quarantine`` and ``.bak`` are beside
             it.
         fsync: Whether a write returns only once it survives a power loss.
         shares_memory: Whether all who have the store open share memory through the file ``.lock``.
+        lock_timeout: Seconds to wait for another process that has locked the files.
 
     Raises:
         BackendUnavailableError: The files cannot be read or written.
+        ConfigurationError: The path is something else than a file.
         CorruptStoreError: The file is there and is something else; it is left alone.
         NewerSchemaError: A newer symcache wrote it; it is left alone.
     """
 
-    def __init__(self, path: Path, *, fsync: bool = False, shares_memory: bool = True) -> None:
+    def __init__(
+        self, path: Path, *, fsync: bool = False, shares_memory: bool = True, lock_timeout: float = 10.0
+    ) -> None:
         self._path = path
         self._fsync = fsync
-        self._shares_memory = shares_memory
+        self._terms = Terms(path, shares_memory=shares_memory, durably=fsync, lock_timeout=lock_timeout)
         self._closed = False
-        self._files = SharedFiles(path, shares_memory=shares_memory)
-        self._forks = ForkGuard(self._open)
+        self._log = LateLog()
+        self._forks = ForkGuard(self._begin)
 
     def read(self, key: str) -> bytes | None:
         """The entry under a key."""
-        with self._using() as view:
-            return view.entry(records.name_of(key))
+        name = records.name_of(key)
+        return self._look(lambda view: view.entry(name))
 
     def read_many(self, keys: Sequence[str]) -> Mapping[str, bytes]:
         """The entries under those of the keys that have one."""
-        with self._using() as view:
-            found = {key: view.entry(records.name_of(key)) for key in keys}
+        found = self._look(lambda view: {key: view.entry(records.name_of(key)) for key in keys})
         return {key: entry for key, entry in found.items() if entry is not None}
 
     def write(self, key: str, entry: bytes, keep_until: float) -> None:
@@ -101,16 +109,14 @@ class JsonFileBackend:
 
     def keys(self) -> Iterator[str]:
         """Every key there is at this moment."""
-        with self._using() as view:
-            return iter(view.keys())
+        return iter(self._look(View.keys))
 
     def clear(self) -> int:
         """Drop every entry."""
 
         def drop_all(view: View) -> int:
             count = len(view)
-            view.drop_all()
-            self._files.compact()
+            self._files.clear()
             return count
 
         return self._alone(drop_all)
@@ -120,17 +126,20 @@ class JsonFileBackend:
         files = self._files
         if files.cells[0] == files.known:
             return files.generation
-        with self._using():
-            return files.generation
+        return self._look(lambda _view: files.generation)
 
     def word(self) -> Sequence[int] | memoryview[int] | None:
         """The word of shared memory that every write changes."""
-        return self._files.cells if self._shares_memory else None
+        files = self._files
+        return files.cells if files.has_word else None
 
     def try_lock(self, key: str) -> FileLease | None:
         """The lease of a key, or ``None`` if anyone on this machine has it."""
-        with self._using():
-            return try_lease(beside(self._path, ".leases"), key)
+        return self._look(lambda _view: try_lease(beside(self._files.path(), ".leases"), key))
+
+    def lease_holder(self, key: str) -> LeaseHolder | None:
+        """Who has the lease of a key, as far as that can be told."""
+        return holder_of(beside(self._files.path(), ".leases"), key)
 
     def compact(self) -> None:
         """Fold the journal into the snapshot, and drop what is over."""
@@ -138,71 +147,61 @@ class JsonFileBackend:
 
     def size(self) -> int:
         """Bytes of the snapshot and the journal."""
-        with self._using():
-            return self._files.size()
+        return self._look(lambda _view: self._files.size())
 
     def close(self) -> None:
-        """Compact if nobody else has the store open, and let go of it."""
+        """Compact if nobody else has the store open, as far as that can be done, and let go of it."""
         if self._closed:
             return
         try:
-            with suppress(ClosedError):  # another thread was faster
-                self._alone(lambda _view: self._files.compact_at_the_end())
-            drop_unused(beside(self._path, ".leases"))
+            self._alone(lambda _view: self._files.compact_at_the_end())
+            drop_unused(beside(self._files.path(), ".leases"))
+        except ClosedError:  # another thread was faster
+            pass
+        except BackendUnavailableError as error:
+            self._log.add(logging.INFO, "closed without compacting: %s", error)
         finally:
-            with self._mutex:
-                if not self._closed:
-                    self._closed = True
-                    self._files.close()
+            self._closed = True
+            self._files.close()
+            self._log.tell()
 
-    def _open(self) -> None:
-        self._mutex = threading.Lock()
-        with self._mapped():
-            self._files.open()
-
-    @contextmanager
-    def _using(self) -> Iterator[View]:
-        """The view, up to date, for a look."""
-        with self._entered(), self._mapped():
-            self._check_open()
-            self._files.catch_up()
-            yield self._files.view
-
-    def _alone(self, act: Callable[[View], T]) -> T:
-        """Act on the view, up to date, with nobody else writing; then let the others know.
-
-        A function, where a context manager would read better, because stores are to be fast.
-        """
-        with self._entered():
-            self._check_open()
+    def _begin(self) -> None:
+        """Open the store; in a forked child anew, as what it has inherited is its parent's."""
+        inherited: SharedFiles | None = vars(self).get("_files")
+        files = SharedFiles(self._terms, self._log)
+        if not self._closed:
             try:
-                files = self._files
-                files.lock()
-                try:
-                    files.catch_up(holding_lock=True)
-                    outcome = act(files.view)
-                    files.compact_if_outgrown()
-                    return outcome
-                finally:
-                    files.unlock()
+                files.open()
             except OSError as error:
                 raise self._unavailable(error) from error
+            finally:
+                self._log.tell()
+        if inherited is not None:
+            files.generation += inherited.generation
+            inherited.let_go()
+        self._files = files
 
-    def _entered(self) -> threading.Lock:
-        """The mutex of an open store, to hold while using it."""
+    def _look(self, act: Callable[[View], T]) -> T:
+        """Act on the view, up to date, without changing anything."""
         self._forks.check()
-        return self._mutex
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError(f"the json backend at {self._path} is closed")
-
-    @contextmanager
-    def _mapped(self) -> Iterator[None]:
         try:
-            yield
+            return self._files.look(act)
         except OSError as error:
             raise self._unavailable(error) from error
+        finally:
+            if self._log.waits:
+                self._log.tell()
+
+    def _alone(self, act: Callable[[View], T]) -> T:
+        """Act on the view, up to date, with nobody else writing; then let the others know."""
+        self._forks.check()
+        try:
+            return self._files.alone(act)
+        except OSError as error:
+            raise self._unavailable(error) from error
+        finally:
+            if self._log.waits:
+                self._log.tell()
 
     def _unavailable(self, error: OSError) -> BackendUnavailableError:
         return BackendUnavailableError(f"{self._path} (setting 'backends.json.path'): {error.strerror or error}")

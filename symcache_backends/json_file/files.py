@@ -1,24 +1,95 @@
-"""Files that are shared with other processes: locked, replaced whole, readable by their owner only."""
+"""Files that are shared with other processes: opened with care, replaced whole, readable by their owner only."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 
-from symcache_core.files import replacing, sync_folder
+from symcache_core.files import regular_file, replacing, sync_folder
+
+_SAFELY = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-def open_private(path: Path, flags: int) -> int:
-    """Open a file, made with mode 0600 if it is not there; gives its descriptor."""
-    return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
+class ReplacedError(OSError):
+    """A file that is open is not the one at its path any more."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(errno.ESTALE, f"{path.name} is being replaced by another program")
+
+
+def open_file(path: Path, flags: int) -> FileIO:
+    """Open a regular file; one that is made gets mode 0600.
+
+    An object has the descriptor, and not a number: it is closed with the last reference to it, whatever interrupts, and
+    has no number afterwards that another file may have got.
+
+    Raises:
+        OSError: It cannot be opened, or is something else, such as a symlink or a FIFO.
+    """
+    with suppress(FileNotFoundError):
+        _check_kind(path, os.lstat(path).st_mode)
+    descriptor = os.open(path, flags | _SAFELY, 0o600)
+    file = FileIO(descriptor, "r+b" if flags & (os.O_RDWR | os.O_WRONLY) else "rb")
+    try:
+        _check_kind(path, os.fstat(descriptor).st_mode)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def beside(path: Path, suffix: str) -> Path:
     """The file that belongs to another: ``symbols.json`` and ``.lock`` make ``symbols.json.lock``."""
     return path.with_name(path.name + suffix)
+
+
+def look_at(name: str) -> os.stat_result | None:
+    """What is at a path; none if nothing is."""
+    try:
+        return os.stat(name)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def place(file: os.stat_result | None) -> tuple[int, int] | None:
+    """By what an open file and the one at a path are told apart: the device and the inode."""
+    return None if file is None else (file.st_dev, file.st_ino)
+
+
+def target(path: Path) -> Path:
+    """Where a store's files are: if its file is a symlink, where that leads, so that it stays one.
+
+    Symlinks among its folders stay in the path, as they may come to lead elsewhere.
+
+    Raises:
+        ConfigurationError: There is something that is no regular file.
+        OSError: It cannot be looked at.
+    """
+    found = regular_file(path, "backends.json.path")
+    return found if path.is_symlink() else path
+
+
+def make_folder(folder: Path, *, durably: bool) -> None:
+    """Make a folder and its parents, as far as they are not there.
+
+    Args:
+        folder: Which.
+        durably: Whether what was made survives a power loss.
+    """
+    missing = []
+    while not folder.is_dir() and folder != folder.parent:
+        missing.append(folder)
+        folder = folder.parent
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
+        if durably:
+            sync_folder(each.parent)
 
 
 def replace(path: Path, pieces: Iterable[bytes], *, before: Callable[[], None] | None = None) -> None:
@@ -29,45 +100,37 @@ def replace(path: Path, pieces: Iterable[bytes], *, before: Callable[[], None] |
         pieces: Its new content.
         before: What to do when the new content is safe and the old one still in place.
     """
-    with replacing(path, temporary=beside(path, ".tmp"), before=before) as file:
+    temporary = beside(path, ".tmp")
+    with suppress(FileNotFoundError):  # what a killed process left, or a FIFO that someone put there
+        os.unlink(temporary)
+    with replacing(path, temporary=temporary, before=before) as file:
         file.writelines(pieces)
     sync_folder(path.parent)
 
 
-def lock(descriptor: int) -> None:
-    """Take the ``flock`` of an open file; it excludes every other descriptor, this process's own included."""
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+def mark_in_use(file: FileIO) -> None:
+    """Hold a shared ``flock`` until the file is closed."""
+    with suppress(BlockingIOError):  # by one who is about to replace it
+        fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
-def unlock(descriptor: int) -> None:
-    """Give that ``flock`` back."""
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
-
-
-@contextmanager
-def locked(descriptor: int) -> Iterator[None]:
-    """Hold the ``flock`` of an open file."""
-    lock(descriptor)
-    try:
-        yield
-    finally:
-        unlock(descriptor)
-
-
-def mark_in_use(descriptor: int) -> None:
-    """Hold a shared ``flock`` until the descriptor is closed."""
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
-
-
-def in_use_elsewhere(descriptor: int) -> bool:
+def in_use_elsewhere(file: FileIO) -> bool:
     """Whether another descriptor holds a ``flock`` of the same file."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    finally:
+        mark_in_use(file)
     return False
 
 
 def sync(descriptor: int) -> None:
     """Make what was written to a file survive a power loss."""
     getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has no fdatasync
+
+
+def _check_kind(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kind = "a symlink" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "a device, FIFO or socket"
+        raise OSError(errno.EINVAL, f"{path.name} is {kind}, not a regular file")

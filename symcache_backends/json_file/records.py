@@ -76,15 +76,6 @@ def dump_gone(name: bytes) -> bytes:
     return _member(name, _GONE, 0)
 
 
-def says_gone(name: bytes, member: bytes) -> bool:
-    """Whether a member deletes.
-
-    Raises:
-        CorruptEntryError: It seems to, and is damaged.
-    """
-    return member.endswith(_GONE + b"}") and parse(name, member).entry is None
-
-
 def parse(name: bytes, member: bytes) -> Record:
     """Read the member of a name, and check it against its checksum.
 

@@ -1,164 +1,310 @@
-"""The files of one open store: what has been read of them, who may write, and when they are compacted.
+"""The files of one store among threads and processes: who reads, who writes, and what others have done meanwhile.
 
-Compaction puts a new snapshot and then an empty journal in place of the old ones; a crash in between is harmless,
-because a journal replayed over the snapshot that already holds it changes nothing.
+Two locks of this process: who writes holds the one, and with it the files' lock that keeps other processes out; who
+looks at the view, or writes, holds the other. So nobody who reads waits with a writer for another process.
+
+Whatever takes a lock is written so that an interrupt (a signal handler that raises) leaves none held. An interrupt may
+come after each call and at the beginning of each function; ``with`` of a lock and a ``try`` that begins before the
+taking leave no gap, and what has to be done in the end stands there twice, where the second time does no harm.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
-import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from functools import partial
+from io import FileIO
 from pathlib import Path
+from threading import Lock, get_ident
+from time import monotonic
+from typing import TypeVar
 
-from ..shared_word import SharedWord
-from . import records
-from .adoption import adopt
-from .files import beside, lock, locked, open_private, replace, unlock
+from symcache_core.errors import (
+    BackendError,
+    BackendUnavailableError,
+    ClosedError,
+    ConfigurationError,
+    CorruptStoreError,
+    NewerSchemaError,
+)
+
+from .compaction import forget, rewrite
+from .files import ReplacedError, beside
+from .late_log import LateLog
+from .opening import Opened, Opener, Terms
 from .view import News, View
 
-log = logging.getLogger("symcache")
+T = TypeVar("T")
+
+_ATTEMPTS = 10
+
+_LOCK_EVERY = 0.1
+"""Seconds between two looks of a writer at whether others find the same lock at the path."""
+
+_NO_WORD: Sequence[int] = (-1,)
+"""Stands for a word that is never the one that is known: every look is one at the files."""
 
 
 class SharedFiles:
     """A snapshot, its journal and the lock file, as this process has them open; :meth:`open` comes first.
 
-    Its methods raise ``OSError``, and the errors of :mod:`symcache_core.errors` that :class:`.View` and ``adopt``
-    raise. Only one thread may use it at a time.
+    Its methods raise ``OSError``, and the errors of :mod:`symcache_core.errors` that :class:`.Opener` raises.
 
-    ``view`` is what has been read, ``generation`` a number that changes when others have written, ``cells`` the shared
-    word, and ``known`` what stood in it when the view was brought up to date.
+    ``generation`` is a number that changes when others have written, ``cells`` the shared word, and ``known`` what
+    stood in it when the view was brought up to date.
 
     Args:
-        path: The snapshot.
-        shares_memory: Whether all who have the store open share memory through the file ``.lock``.
+        terms: How they are opened.
+        log: Where to say what is strange about them; the caller tells it when it has come back.
     """
 
-    def __init__(self, path: Path, *, shares_memory: bool) -> None:
+    def __init__(self, terms: Terms, log: LateLog) -> None:
         self.generation = 0
-        self.cells: Sequence[int] | memoryview[int] = [-1]
+        self.cells: Sequence[int] | memoryview[int] = _NO_WORD
         self.known: int | None = None
-        self._path = path
-        self._shares_memory = shares_memory
+        self._terms = terms
+        self._log = log
+        self._opener = Opener(terms, log)
+        self._opened: Opened | None = None
+        self._closed = False
+        self._writing = Lock()
+        self._looking = Lock()
+        self._writer = self._reader = 0
+        self._holds = self._owes_news = self._is_unsure = False
+        self._look_at_lock = 0.0
 
     def open(self) -> None:
-        """Open the files; what was open before is the caller's to close."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as undo:
-            descriptor = open_private(beside(self._path, ".lock"), os.O_RDWR)
-            undo.callback(os.close, descriptor)
-            with locked(descriptor):
-                if self._path.is_file():
-                    adopt(self._path)
-                view = self._look()
-            undo.callback(view.close)
-            word = SharedWord(descriptor)
-            undo.pop_all()
-        self._lock, self.view, self._word = descriptor, view, word
-        self.generation += 1
-        # Without shared memory the word is never the one that is known, and every look is one at the files.
-        if self._shares_memory:
-            self.cells = word.cells
-            self.known = self.cells[0]
+        """Open the files."""
+        with self._writing, self._looking:
+            self._exchange(monotonic(), to_write=False)
+
+    @property
+    def has_word(self) -> bool:
+        """Whether every write shows in ``cells``."""
+        return self.cells is not _NO_WORD
+
+    def path(self) -> Path:
+        """Where the store is, its symlink followed."""
+        return self._terms.path if self._opened is None else self._opened.path
 
     def close(self) -> None:
-        """Let go of them."""
-        self.cells, self.known = [-1], None
-        del self._word
-        self.view.close()
-        os.close(self._lock)
+        """Let go of the files."""
+        with self._writing, self._looking:
+            self._closed = True
+            self.let_go()
 
-    def lock(self) -> None:
-        """Keep every other writer out."""
-        lock(self._lock)
-        while not os.fstat(self._lock).st_nlink:
-            # Someone deleted the store's files, and others may have made new ones: they go by another lock.
-            self._open_anew()
-            lock(self._lock)
+    def let_go(self) -> None:
+        """Close what is open, with no lock held: in a forked child, whose parent's locks those are."""
+        opened, self._opened = self._opened, None
+        self.cells, self.known = _NO_WORD, None
+        if opened is not None:
+            opened.let_go()
 
-    def unlock(self) -> None:
-        """Let others write, and know that someone has written."""
-        if self._shares_memory:
-            self.known = self._word.renew()
-        unlock(self._lock)
-
-    def catch_up(self, *, holding_lock: bool = False) -> None:
-        """Bring the view up to date.
-
-        The word is read before the files, so that a write in between shows as a change the next time. An appended
-        journal is read from where it was left; a replaced one means that someone has compacted, and then everything is
-        opened anew, under the lock, as that is done in two steps. A torn tail is what a killed writer has left: only
-        who holds the lock knows that nobody is still writing it, and cuts it off.
-
-        Args:
-            holding_lock: Whether the caller has locked the files.
-        """
-        word, news = self.cells[0], self.view.news()
-        changed = word != self.known and self._shares_memory
-        if news is News.APPENDED:
-            changed |= self.view.replay()
-            if holding_lock:
-                self.view.cut_torn_tail()
-        elif news is News.REPLACED:
-            changed = True
-            if holding_lock:
-                self._renew()
-            else:
-                self.lock()
+    def look(self, act: Callable[[View], T]) -> T:
+        """Act on the view, up to date, without changing anything."""
+        thread = get_ident()
+        if thread in (self._writer, self._reader):
+            raise self._used_within_itself()
+        for _attempt in range(_ATTEMPTS):
+            with self._looking:
+                self._reader = thread
                 try:
-                    self._renew()
+                    opened = self._still_open()
+                    if self._catch_up(opened):
+                        return act(opened.view)
+                except ReplacedError:  # what was read was not a record of this store any more
+                    self.generation += 1
+                    continue
                 finally:
-                    unlock(self._lock)
-        self.generation += changed
-        if self._shares_memory:
-            self.known = word
+                    self._reader = 0
+            with self._writing, self._looking:
+                if opened is self._still_open():
+                    self._exchange(monotonic(), to_write=False)
+        raise ReplacedError(self._terms.path)
+
+    def alone(self, act: Callable[[View], T]) -> T:
+        """Act on the view, up to date, with nobody else writing; then let the others know."""
+        thread, began = get_ident(), monotonic()
+        if thread in (self._writer, self._reader):
+            raise self._used_within_itself()
+        with self._writing:
+            self._writer = thread
+            try:
+                for _attempt in range(_ATTEMPTS):
+                    opened = self._still_open()
+                    if (lock := opened.lock) is not None:
+                        try:
+                            self._holds = True
+                            try:
+                                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                            except BlockingIOError:
+                                self._opener.take(lock, opened.path, began)
+                            with self._looking:
+                                if self._catch_up_alone(opened, began):
+                                    self._owes_news = self._is_unsure = True
+                                    outcome = act(opened.view)
+                                    if opened.view.has_outgrown():
+                                        self._try_to_compact(opened)
+                                    self._is_unsure = False
+                                    return outcome
+                        finally:
+                            try:
+                                self._release(opened, lock)
+                            finally:
+                                if self._holds:
+                                    self._release(opened, lock)
+                    with self._looking:
+                        self._exchange(began, to_write=True)
+            finally:
+                self._writer = 0
+        raise ReplacedError(self._terms.path)
 
     def compact(self) -> None:
-        """Fold the journal into the snapshot, and drop what is over; the caller holds the lock."""
-        replace(self._path, records.dump_snapshot(self.view.kept(time.time())), before=self._quarantine)
-        replace(beside(self._path, ".journal"), [])
-        self._renew()
+        """Fold the journal into the snapshot, and drop what is over; for who acts alone."""
+        self._rewrite(self._still_open())
 
-    def compact_if_outgrown(self) -> None:
-        """Compact when the journal has become long, if that can be done; the caller holds the lock."""
-        if self.view.has_outgrown():
-            self._try_to_compact()
+    def clear(self) -> None:
+        """Drop every entry; for who acts alone."""
+        opened = self._still_open()
+        forget(opened.path, opened.view.names_in_snapshot(), before=lambda: self._check_current(opened))
+        self._need_view_anew(opened)
+        self._try_to_compact(opened)
 
     def compact_at_the_end(self) -> None:
-        """Compact when there is something to drop and nobody else has the store open; the caller holds the lock."""
-        if self.view.has_waste() and not self.view.in_use_elsewhere():
-            self._try_to_compact()
+        """Compact when there is something to drop and nobody else has the store open; for who acts alone."""
+        opened = self._still_open()
+        if opened.view.has_waste() and not opened.view.in_use_elsewhere():
+            self._try_to_compact(opened)
 
     def size(self) -> int:
         """Bytes of the snapshot and the journal."""
-        return sum(file.stat().st_size for file in (self._path, beside(self._path, ".journal")) if file.exists())
+        path = self.path()
+        return sum(file.stat().st_size for file in (path, beside(path, ".journal")) if file.exists())
 
-    def _open_anew(self) -> None:
-        old = self._lock, self.view
-        self.open()
-        os.close(old[0])
-        old[1].close()
+    def _used_within_itself(self) -> BackendError:
+        return BackendError(
+            f"{self._terms.path} was used in the midst of being used by the same thread: "
+            "what 'update' calls, a signal handler or a destructor must not"
+        )
 
-    def _look(self) -> View:
-        return View(self._path, looks_at_path=not self._shares_memory)
+    def _still_open(self) -> Opened:
+        if self._closed or self._opened is None:
+            raise ClosedError(f"the json backend at {self._terms.path} is closed")
+        return self._opened
 
-    def _renew(self) -> None:
-        view = self._look()
-        self.view.close()
-        self.view = view
-
-    def _quarantine(self) -> None:
-        if self.view.rejected:
-            aside = open_private(beside(self._path, ".quarantine"), os.O_WRONLY | os.O_APPEND)
-            with open(aside, "ab") as quarantine:
-                quarantine.writelines(member + b"\n" for member in self.view.rejected)
-
-    def _try_to_compact(self) -> None:
+    def _exchange(self, began: float, *, to_write: bool) -> None:
+        """Open the files at the path in place of those that are open; the caller holds both locks."""
+        old = self._opened
         try:
-            self.compact()
+            new = self._opener.open(began, to_write=to_write)
+        except ConfigurationError as error:
+            if old is None:
+                raise
+            raise BackendUnavailableError(str(error)) from None
+        cells = _NO_WORD if new.word is None else new.word.cells
+        # Nothing comes between these, so that what is closed is never what is open.
+        self._opened, self.cells, self.known, self.generation = new, cells, new.known, self.generation + 1
+        if old is not None:
+            old.let_go()
+
+    def _catch_up(self, opened: Opened) -> bool:
+        """Bring the view up to date; false if what is open is not what is at the path.
+
+        The word is read before the files, so that a write in between shows as a change the next time. An appended
+        journal is read from where it was left; a replaced one is read anew, mostly because someone has compacted.
+        """
+        word = self.cells[0]
+        told = opened.word is not None and word != self.known
+        if opened.word is not None and opened.word.is_lost:
+            return False
+        news = News.REPLACED if self._leads_elsewhere(opened) else opened.view.news()
+        if news is News.REPLACED:
+            if not self._view_anew(opened):
+                return False
+        # What is not told: its writer died before it did, or others tell each other by another file.
+        elif news is News.APPENDED and not (told or opened.word is None or opened.is_locked_by_all()):
+            return False
+        if news is not News.NONE or told:
+            self.generation += 1
+        self.known = word if opened.word is not None else None
+        return True
+
+    def _catch_up_alone(self, opened: Opened, now: float) -> bool:
+        """The same for who holds the lock, and so knows that nobody is still writing a torn tail: it is cut off.
+
+        Whether others go by the same lock takes a system call to know. Where they do not, appending does no harm: each
+        finds the other's lines in the wrong place, and reads the files anew. What does harm asks first.
+        """
+        if self._opened is not opened or not self._catch_up(opened):
+            return False
+        view = opened.view
+        if now >= self._look_at_lock or view.has_torn_tail or view.must_be_replaced:
+            if not opened.is_locked_by_all():
+                return False
+            self._look_at_lock = now + _LOCK_EVERY
+            if view.has_torn_tail:
+                view.cut_torn_tail()
+            if view.must_be_replaced:
+                self._owes_news = True
+                self._rewrite(opened)
+        return True
+
+    def _release(self, opened: Opened, lock: FileIO) -> None:
+        """Let others know that someone has written, and let them write; a second time does no harm."""
+        if self._owes_news:
+            if opened.word is not None:
+                try:
+                    self.known = opened.word.renew()
+                except OSError as error:
+                    message = "%s: others see what was written only after a while: %s"
+                    self._log.add(logging.WARNING, message, opened.path, error)
+            # What was interrupted may have been done: to who remembers what was there before, that is news.
+            self.generation += self._is_unsure
+            self._owes_news = self._is_unsure = False
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        self._holds = False
+
+    def _view_anew(self, opened: Opened) -> bool:
+        """Read the files at the path anew; false if that takes more than that."""
+        if self._leads_elsewhere(opened) or not opened.is_locked_by_all():
+            return False
+        try:
+            view = self._opener.view(opened.path, writes=opened.lock is not None)
+        except (OSError, CorruptStoreError, NewerSchemaError):
+            return False
+        old, opened.view = opened.view, view
+        old.close()
+        return True
+
+    def _leads_elsewhere(self, opened: Opened) -> bool:
+        return opened.path is not self._terms.path and os.path.realpath(self._terms.path) != str(opened.path)
+
+    def _rewrite(self, opened: Opened) -> None:
+        def before_journal() -> None:
+            if not opened.is_locked_by_all():
+                raise ReplacedError(opened.path)
+
+        if not opened.view.is_current():  # someone was stopped between replacing the one file and the other
+            self._need_view_anew(opened)
+        view = opened.view
+        before = partial(self._check_current, opened)
+        rewrite(opened.path, view.kept(), view.rejected, before_snapshot=before, before_journal=before_journal)
+        self._need_view_anew(opened)
+
+    def _check_current(self, opened: Opened) -> None:
+        if not (opened.is_locked_by_all() and opened.view.is_current()):
+            raise ReplacedError(opened.path)
+
+    def _need_view_anew(self, opened: Opened) -> None:
+        if not self._view_anew(opened):
+            raise ReplacedError(opened.path)
+
+    def _try_to_compact(self, opened: Opened) -> None:
+        try:
+            self._rewrite(opened)
         except OSError as error:
             # What was written is safe in the journal.
-            log.warning("%s cannot be compacted: %s", self._path, error)
-            self.view.put_off_compaction()
+            self._log.add(logging.WARNING, "%s cannot be compacted: %s", opened.path, error)
+            opened.view.put_off_compaction()

@@ -5,26 +5,33 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from enum import Enum
+from io import FileIO
 from pathlib import Path
+from time import monotonic
 
-from symcache_core.errors import CorruptEntryError, CorruptStoreError, NewerSchemaError
+from symcache_core.errors import CorruptEntryError
+from symcache_core.files import sync_folder
 
 from . import records
-from .files import beside, in_use_elsewhere, mark_in_use, open_private, sync
-
-log = logging.getLogger("symcache")
+from .files import ReplacedError, beside, in_use_elsewhere, look_at, mark_in_use, open_file, place, sync
+from .indexing import Places, in_journal, index_appended, index_snapshot, where
+from .late_log import LateLog
+from .store_time import StoreTime
 
 _COMPACT_FROM = 1 << 22
 """Bytes of journal below which compaction waits for ``close``: it waits for the disk, and these index in no time."""
 
-_CHUNK = 1 << 20
-"""Bytes to read of the snapshot at a time; more at once would cost new memory for each."""
+_LAST = 4096
+"""Bytes of the last line by which a journal is known again."""
 
-# A place is one integer: the start above, the length below, and whether it is in the journal in the lowest bit. A tuple
-# for each of a million keys would cost several times the memory, and the garbage collector would go through them.
-_LENGTH_BITS = 40
+_SNAPSHOT_EVERY = 0.1
+"""Seconds between two looks at the snapshot."""
+
+_ATTEMPTS = 100
 
 
 class News(Enum):
@@ -36,37 +43,58 @@ class News(Enum):
 
 
 class View:
-    """The state of the store as of one journal; when that is replaced, a new view takes over.
+    """The state of the store as of one snapshot and one journal; when either is replaced, a new view takes over.
 
-    Whoever makes one holds the store's lock, so that the two files belong together. Records stay on disk: the index has
-    one number for each, which the garbage collector need not look at.
+    Records stay on disk: the index has one number for each, which the garbage collector need not look at.
+
+    Nobody need hold the store's lock to make one. Whoever compacts replaces the snapshot first and the journal next, so
+    a journal that was opened while the snapshot was still in its place has all that the snapshot lacks.
+
+    ``must_be_replaced`` tells that a line of the journal could not be synced: what is appended to it is not safe.
 
     Args:
         path: The snapshot.
-        looks_at_path: Whether to look at the journal's path for its replacement, on a file system whose open files are
-            not told of it.
+        time: Is told when the files were written.
+        log: Where to say what is damaged.
+        writes: Whether to open the journal for writing, and make it if it is not there.
+        durably: Whether that it is there shall survive a power loss.
 
     Raises:
+        OSError: The files cannot be opened.
         CorruptStoreError: The snapshot is something else.
         NewerSchemaError: A newer symcache wrote it.
     """
 
-    def __init__(self, path: Path, *, looks_at_path: bool) -> None:
+    def __init__(self, path: Path, *, time: StoreTime, log: LateLog, writes: bool, durably: bool) -> None:
         self.rejected: list[bytes] = []
+        self.must_be_replaced = False
+        self.has_torn_tail = False
         self._path = path
-        self._journal_path = beside(path, ".journal")
-        self._looks_at_path = looks_at_path
-        self._places: dict[bytes, int] = {}
+        self._time = time
+        self._log = log
+        self._name, self._journal_name = str(path), str(beside(path, ".journal"))
+        self._places: Places = {}
         self._seen = 0
-        self._snapshot = open_private(path, os.O_RDONLY) if path.exists() else None
+        self._last_line = b""
+        self._written: int | None = None
+        self._look_at_snapshot = monotonic() + _SNAPSHOT_EVERY
+        self._device = self._inode = -1
+        self._snapshot, self._journal = _opened(path, writes=writes)
         try:
+            self._snapshot_stamp = None if self._snapshot is None else _stamp(os.fstat(self._snapshot.fileno()))
+            if self._journal is not None:
+                journal = os.fstat(self._journal.fileno())
+                self._device, self._inode = journal.st_dev, journal.st_ino
+            if self._journal is not None and writes:
+                mark_in_use(self._journal)
+                if durably:
+                    sync_folder(path.parent)
             self._compact_at = max(_COMPACT_FROM, self._load_snapshot())
-            self._journal = open_private(self._journal_path, os.O_RDWR | os.O_APPEND)
+            if self._journal is not None:
+                self._read_on(os.fstat(self._journal.fileno()))
         except BaseException:
-            self._close_snapshot()
+            self.close()
             raise
-        mark_in_use(self._journal)
-        self.replay()
 
     def __len__(self) -> int:
         """How many keys have an entry."""
@@ -74,8 +102,9 @@ class View:
 
     def close(self) -> None:
         """Let go of the files."""
-        os.close(self._journal)
-        self._close_snapshot()
+        for file in (self._journal, self._snapshot):
+            if file is not None:
+                file.close()
 
     def has_outgrown(self) -> bool:
         """Whether the journal is so long that it is time to compact."""
@@ -91,30 +120,39 @@ class View:
 
     def in_use_elsewhere(self) -> bool:
         """Whether another process, or another object of this one, has the journal open."""
-        return in_use_elsewhere(self._journal)
+        return self._journal is not None and in_use_elsewhere(self._journal)
 
     def news(self) -> News:
-        """Look, without any lock, whether others have written."""
-        # Whoever compacts puts a new journal in the place of this one, which then has no name any more.
-        journal = os.fstat(self._journal)
-        if journal.st_nlink == 0 or (self._looks_at_path and not self._is_at_path(journal)):
-            return News.REPLACED
-        return News.NONE if journal.st_size == self._seen else News.APPENDED
+        """Look, without any lock, whether others have written; what they have appended is read.
 
-    def replay(self) -> bool:
-        """Read what has been appended since, up to the last whole line; tells whether there was any."""
-        text = os.pread(self._journal, os.fstat(self._journal).st_size - self._seen, self._seen)
-        start = 0
-        # What comes after the last line's end is being written, or its writer was killed: it does not count yet.
-        while (end := text.find(b"\n", start)) >= 0:
-            self._index_appended(text[start + 1 : end - 1], self._seen + start + 1)
-            start = end + 1
-        self._seen += start
-        return start > 0
+        What counts is what is at the path: the files may have been replaced by a compaction, by who restores a backup,
+        or with the whole folder. A snapshot is never written twice, so another time or size is another snapshot; that
+        is looked at every now and then only, as whoever compacts replaces the journal, too. A journal that has become
+        shorter, or does not have its last line any more where that was, is another journal.
+        """
+        if (now := monotonic()) >= self._look_at_snapshot:
+            self._look_at_snapshot = now + _SNAPSHOT_EVERY
+            if self._is_another_snapshot():
+                return News.REPLACED
+        try:
+            journal = os.stat(self._journal_name)
+        except (FileNotFoundError, NotADirectoryError):
+            return News.NONE if self._journal is None else News.REPLACED
+        size, written = journal.st_size, journal.st_mtime_ns
+        if journal.st_ino != self._inode or journal.st_dev != self._device or size < self._seen:
+            return News.REPLACED
+        if size == self._seen and written == self._written:
+            return News.NONE
+        if size == self._seen and self._written is None:  # by this view
+            self._written = written
+            self._time.saw(journal.st_mtime)
+            return News.NONE
+        return self._read_on(journal)
 
     def cut_torn_tail(self) -> None:
         """Drop what a writer left that did not come to the end of its line; the caller holds the store's lock."""
-        os.ftruncate(self._journal, self._seen)
+        os.ftruncate(self._file(), self._seen)
+        self.has_torn_tail = False
 
     def keys(self) -> list[str]:
         """Every key that has an entry."""
@@ -123,157 +161,152 @@ class View:
             try:
                 keys.append(records.key_of(name))
             except CorruptEntryError as error:
-                self._reject(self._member(name), error)
-                del self._places[name]
+                self._set_aside(name, self._member(name), error)
         return keys
+
+    def names_in_snapshot(self) -> list[bytes]:
+        """Every name that the snapshot has, whatever the journal says of it, as it stands in the file."""
+        places: Places = {}
+        if self._snapshot is not None:
+            index_snapshot(self._snapshot, self._path, places, lambda _member, _error: None)
+        return list(places)
 
     def entry(self, name: bytes) -> bytes | None:
         """The entry under a name; a damaged one is set aside."""
-        record = self._record(name)
-        return None if record is None else record.entry
-
-    def kept(self, now: float) -> Iterator[bytes]:
-        """The members of what is not over, sorted; a damaged one is set aside.
-
-        Args:
-            now: Seconds since the epoch.
-        """
-        for name in sorted(self._places):
-            record = self._record(name)
-            if record is not None and record.keep_until > now:
-                yield self._member(name)
-
-    def put(self, name: bytes, member: bytes, *, durably: bool) -> None:
-        """Append the record of an entry; the caller holds the store's lock and has caught up."""
-        start = self._append(member, durably=durably)
-        self._places[name] = _in_journal(start, len(member))
-
-    def drop(self, name: bytes, *, durably: bool) -> None:
-        """Append that a name has no entry any more; the caller holds the store's lock and has caught up."""
-        self._append(records.dump_gone(name), durably=durably)
-        self._places.pop(name, None)
-
-    def drop_all(self) -> None:
-        """Forget every entry; the caller compacts next."""
-        self._places.clear()
-
-    def _append(self, member: bytes, *, durably: bool) -> int:
-        line = b"{%b}\n" % member
-        try:
-            # One write, so that a reader without the lock sees the whole line or an unfinished one, never two halves.
-            if os.write(self._journal, line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if durably:
-                sync(self._journal)
-        except OSError:
-            # What was not written whole, or not synced, was not acknowledged, and must not come to light later.
-            self.cut_torn_tail()
-            raise
-        start = self._seen + 1
-        self._seen += len(line)
-        return start
-
-    def _record(self, name: bytes) -> records.Record | None:
         if name not in self._places:
             return None
         member = self._member(name)
         try:
-            return records.parse(name, member)
+            return records.parse(name, member).entry
         except CorruptEntryError as error:
-            del self._places[name]
-            self._reject(member, error)
+            self._set_aside(name, member, error)
             return None
 
-    def _member(self, name: bytes) -> bytes:
-        start, length, in_journal = _where(self._places[name])
-        descriptor = self._journal if in_journal or self._snapshot is None else self._snapshot
-        return os.pread(descriptor, length, start)
+    def kept(self) -> Iterator[bytes]:
+        """The members of what is not over, sorted; a damaged one is set aside."""
+        over = self._time.all_over_since()
+        for name in sorted(self._places):
+            member = self._member(name)
+            try:
+                if records.parse(name, member).keep_until > over:
+                    yield member
+            except CorruptEntryError as error:
+                self._set_aside(name, member, error)
 
-    def _is_at_path(self, journal: os.stat_result) -> bool:
-        try:
-            return os.path.samestat(journal, os.stat(self._journal_path))
-        except FileNotFoundError:
+    def put(self, name: bytes, member: bytes, *, durably: bool) -> None:
+        """Append the record of an entry; the caller holds the store's lock and has caught up."""
+        number, line = in_journal(self._seen + 1, len(member)), b"{%b}\n" % member
+        seen, last_line = self._seen + len(line), line[-_LAST:]
+        # An interrupt before the next two statements leaves a line that the next look finds; none comes between them.
+        self._append(line, durably=durably)
+        self._places[name] = number
+        self._seen, self._last_line, self._written = seen, last_line, None
+
+    def drop(self, name: bytes, *, durably: bool) -> None:
+        """Append that a name has no entry any more; the caller holds the store's lock and has caught up."""
+        line = b"{%b}\n" % records.dump_gone(name)
+        seen, last_line = self._seen + len(line), line[-_LAST:]
+        self._append(line, durably=durably)
+        self._places.pop(name, None)
+        self._seen, self._last_line, self._written = seen, last_line, None
+
+    def _is_another_snapshot(self) -> bool:
+        found = look_at(self._name)
+        if _stamp(found) == self._snapshot_stamp:
             return False
+        # A folder or the like where a snapshot may come does not make the journal another's.
+        return self._snapshot_stamp is not None or found is None or stat.S_ISREG(found.st_mode)
 
-    def _close_snapshot(self) -> None:
-        if self._snapshot is not None:
-            os.close(self._snapshot)
+    def is_current(self) -> bool:
+        """Whether both files are those at the path, and have been read to the end."""
+        return not self._is_another_snapshot() and self.news() is News.NONE
+
+    def _append(self, line: bytes, *, durably: bool) -> None:
+        descriptor = self._file()
+        try:
+            # One write, so that a reader without the lock sees the whole line or an unfinished one, never two halves.
+            if os.write(descriptor, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            self.cut_torn_tail()
+            raise
+        if durably:
+            try:
+                sync(descriptor)
+            except OSError:
+                # Others may have read the line by now, so it is not cut off. The disk may lack it, and so what comes
+                # after it would be in a journal with a hole.
+                self.must_be_replaced = True
+                raise
+
+    def _read_on(self, journal: os.stat_result) -> News:
+        """Read what has been appended since, up to the last whole line."""
+        start = self._seen - len(self._last_line)
+        text = os.pread(self._file(), journal.st_size - start, start)
+        if not text.startswith(self._last_line):
+            return News.REPLACED
+        first = len(self._last_line)
+        end = index_appended(text, first, start, self._places, self._reject)
+        last_line = text[max(text.rfind(b"\n", 0, end - 1) + 1, end - _LAST) : end] if end > first else self._last_line
+        self._time.saw(journal.st_mtime)
+        self.has_torn_tail = len(text) > end
+        self._seen, self._last_line, self._written = start + end, last_line, journal.st_mtime_ns
+        return News.APPENDED if end > first else News.NONE
+
+    def _member(self, name: bytes) -> bytes:
+        start, length, is_in_journal = where(self._places[name])
+        file = self._journal if is_in_journal else self._snapshot
+        return b"" if file is None else os.pread(file.fileno(), length, start)
+
+    def _file(self) -> int:
+        if self._journal is None:
+            raise ReplacedError(self._path)
+        return self._journal.fileno()
 
     def _load_snapshot(self) -> int:
         if self._snapshot is None:
             return 0
-        size = os.fstat(self._snapshot).st_size
-        header = records.HEADER.match(os.pread(self._snapshot, _CHUNK, 0))
-        if header is None:
-            if not os.pread(self._snapshot, size, 0).strip():  # as "touch" leaves it
-                return 0
-            raise CorruptStoreError(
-                f"{self._path} is not a store of the json backend and is left alone: move it away, "
-                "or set 'backends.json.path' to another file"
-            )
-        if int(header[1]) > records.SCHEMA_VERSION:
-            raise NewerSchemaError(
-                f"{self._path} has schema {int(header[1])} and this symcache reads up to {records.SCHEMA_VERSION}: "
-                "upgrade symcache, or set 'backends.json.path' to another file"
-            )
-        position, ends_well = header.end() + 1, False
-        while position < size:
-            text = os.pread(self._snapshot, _CHUNK, position)
-            stop = text.rfind(b"\n") + 1
-            if not stop:  # a line that is longer than what is read at once
-                text = os.pread(self._snapshot, size - position, position)
-                stop = text.find(b"\n") + 1 or len(text)
-            ends_well = self._index_snapshot(text, stop, position)
-            position += stop
-        if not ends_well:
-            log.warning("%s is cut short; what is whole in it is used", self._path)
-        return size
+        if not index_snapshot(self._snapshot, self._path, self._places, self._reject):
+            self._log.add(logging.WARNING, "%s is cut short; what is whole in it is used", self._path)
+        written = os.fstat(self._snapshot.fileno())
+        self._time.saw(written.st_mtime)
+        return written.st_size
 
-    def _index_snapshot(self, text: bytes, stop: int, position: int) -> bool:
-        """Index whole lines, which stand at a position of the file; tells whether the last one ends the snapshot."""
-        # The one loop over everything there is, written for speed: single bytes are found fastest.
-        places, find, comma, backslash, start = self._places, text.find, ord(","), ord("\\"), 0
-        while start < stop:
-            end = find(b"\n", start, stop)
-            if end < 0:
-                end = stop
-            quote = find(b'"', start + 1, end)
-            # A name with an escaped quote in it is rare, and found by what follows the name.
-            if quote > 0 and text[quote - 1] == backslash:
-                quote = find(records.AFTER_NAME, start, end) - 1
-            if quote > start:
-                length = end - start - (text[end - 1] == comma)
-                places[text[start : quote + 1]] = (position + start << _LENGTH_BITS | length) << 1
-            elif text[start:end] == records.FOOTER:
-                return True
-            elif end > start:
-                self._reject(text[start:end], CorruptEntryError("a record has no key"))
-            start = end + 1
-        return False
-
-    def _index_appended(self, member: bytes, start: int) -> None:
-        name_ends = member.find(records.AFTER_NAME)
-        name = member[:name_ends]
-        try:
-            if name_ends < 1:
-                raise CorruptEntryError("a record has no key")
-            if records.says_gone(name, member):
-                self._places.pop(name, None)
-            else:
-                self._places[name] = _in_journal(start, len(member))
-        except CorruptEntryError as error:
-            self._reject(member, error)
+    def _set_aside(self, name: bytes, member: bytes, error: CorruptEntryError) -> None:
+        # Or has someone written over the files, and this is a part of something else?
+        if not self.is_current():
+            raise ReplacedError(self._path)
+        del self._places[name]
+        self._reject(member, error)
 
     def _reject(self, member: bytes, error: CorruptEntryError) -> None:
-        log.warning("%s: %s; it is set aside", self._path, error)
+        self._log.add(logging.WARNING, "%s: %s; it is set aside", self._path, error)
         self.rejected.append(member)
 
 
-def _in_journal(start: int, length: int) -> int:
-    """Where a member of the journal is, as one number: of the snapshot it would be even."""
-    return (start << _LENGTH_BITS | length) << 1 | 1
+def _opened(path: Path, *, writes: bool) -> tuple[FileIO | None, FileIO | None]:
+    """The snapshot and the journal that belong together; a file that is not there is none."""
+    for _attempt in range(_ATTEMPTS):
+        snapshot = journal = None
+        with suppress(FileNotFoundError):
+            snapshot = open_file(path, os.O_RDONLY)
+        try:
+            if writes:
+                journal = open_file(beside(path, ".journal"), os.O_RDWR | os.O_APPEND | os.O_CREAT)
+            else:
+                with suppress(FileNotFoundError):
+                    journal = open_file(beside(path, ".journal"), os.O_RDONLY)
+            if place(look_at(str(path))) == (None if snapshot is None else place(os.fstat(snapshot.fileno()))):
+                return snapshot, journal
+        except BaseException:
+            if snapshot is not None:
+                snapshot.close()
+            raise
+        for file in (snapshot, journal):
+            if file is not None:
+                file.close()
+    raise ReplacedError(path)
 
 
-def _where(place: int) -> tuple[int, int, bool]:
-    """The start and the length of a member, and whether it is in the journal."""
-    return place >> _LENGTH_BITS + 1, place >> 1 & (1 << _LENGTH_BITS) - 1, bool(place & 1)
+def _stamp(file: os.stat_result | None) -> tuple[int, int, int, int] | None:
+    return None if file is None else (file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns)

@@ -1,10 +1,12 @@
-"""Notices that this process is a forked child, so that what has locks, threads or files can begin anew in it."""
+"""Sees to it that in a forked child what has locks, threads or files begins anew."""
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Callable
+from weakref import ref
 
 from ..errors import BackendUnavailableError
 
@@ -48,3 +50,26 @@ class ForkGuard:
                 del self._beginning.anew
             self._pid = os.getpid()
         self._afterwards()
+
+
+def closed_in_children(file: io.FileIO) -> io.FileIO:
+    """Have every child that is forked from now on close its share in a file that is locked, and give the file.
+
+    Else a child that lives on would keep the lock of a parent that has been killed.
+    """
+    _shared[file.fileno()] = ref(file)
+    return file
+
+
+_shared: dict[int, ref[io.FileIO]] = {}
+"""By descriptor: a child has a share in each of its parent's, whichever object of which module has it."""
+
+
+def _close_shared() -> None:
+    for reference in tuple(_shared.values()):
+        if (file := reference()) is not None:
+            file.close()
+    _shared.clear()
+
+
+os.register_at_fork(after_in_child=_close_shared)

@@ -165,7 +165,7 @@ class Filler:
         now = self.now()
         stored = self.target.read(end=now).rows
         compared, is_intraday = local.state.compared, self.request.timeframe.is_intraday
-        is_day_old = compared is None or self.clock() - compared.timestamp() >= _DAY
+        is_day_old = compared is None or abs(self.clock() - compared.timestamp()) >= _DAY
         requests = requests_for(
             todo, self.request, stored, now, compare=self._has_moved, earlier=is_intraday and is_day_old
         )

@@ -94,7 +94,7 @@ class Renewer:
         held = self.series.read().rows
         expected = Expected.of_stamps(held.stamps[held.has_bar])
         renewed = self.series.renewed()
-        lately = renewed.stamps[moment(self._present()) - renewed.asked < APART]
+        lately = renewed.stamps[np.abs(moment(self._present()) - renewed.asked) < APART]
         due = np.isin(expected.stamps, left) & ~np.isin(expected.stamps, lately)
         never, stored = np.zeros(len(expected), bool), renewed.of(RowState.BAR).stamps
         now, timeframe = self.now(), self.request.timeframe

@@ -97,9 +97,9 @@ class Asking:
             answer = await self.calls.ask(question.key, str(question.instrument), asked, question.validate)
             merge = self.known.merging(question.key, answer, asked)
         except BaseException:
-            self.fleet.release(lease, permit)
+            self.fleet.release(permit)
             raise
-        return await self._keep(question, merge, info, partial(self.fleet.release, lease, permit)), True
+        return await self._keep(question, merge, info, partial(self.fleet.release, permit)), True
 
     async def _keep(
         self, question: Question, merge: Merge, known: CachedSymbolInfo | None, done: Callable[[], None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import threading
 from collections.abc import Callable
@@ -11,10 +12,13 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+from ..concurrency.patience import Patience
 from ..concurrency.threads import StorageThreads
 from ..entries.reach import Reach
 from ..errors import BackendError, SymcacheError
-from ..protocols import CanLock, Lease, StorageBackend
+from ..protocols import CanLock, CanTellHolder, Lease, LeaseHolder, StorageBackend
+
+log = logging.getLogger("symcache")
 
 T = TypeVar("T")
 
@@ -26,10 +30,16 @@ LONGEST_WAIT = 0.05
 
 
 class Permit:
-    """The right to ask a provider about a key; without a lease nobody vouches for it that no other has it too."""
+    """The right to ask a provider about a key; without a lease nobody vouches for it that no other has it too.
 
-    def __init__(self, lease: Lease | None = None) -> None:
+    Args:
+        lease: The lease, if there is one.
+        name: What that is the lease of: the key, or what stands for it beside a holder who does not go on.
+    """
+
+    def __init__(self, lease: Lease | None = None, name: str = "") -> None:
         self.lease = lease
+        self.name = name
 
 
 class Fleet:
@@ -46,10 +56,12 @@ class Fleet:
 
     def __init__(self, backend: StorageBackend, threads: StorageThreads, reach: Reach) -> None:
         self._locking = backend if isinstance(backend, CanLock) else None
+        self._telling = backend if isinstance(backend, CanTellHolder) else None
         self._threads = threads
         self._reach = reach
         self._lock = threading.Lock()
         self._permits: dict[str, Permit] = {}
+        self._passed_by: dict[str, str] = {}
 
     async def acquire(
         self,
@@ -65,8 +77,8 @@ class Fleet:
             key: Which.
             look: Looks at the storage; called in a thread, with the permit in hand or in vain.
             is_enough: Whether what was found makes the permit needless.
-            timeout: Seconds after which the caller may ask all the same, as whoever has the permit does not get done;
-                ``None`` does not wait for it at all.
+            timeout: Seconds after which whoever has the permit is passed by, if it does not get done, nor gives it to
+                another; ``None`` does not wait for it at all.
             remember: What is known without a look at the storage, for when that is silent; waits for it if left out.
 
         Returns:
@@ -76,32 +88,37 @@ class Fleet:
         # The core waits, not the backend: locks that block would use up a thread for each waiter until none is left for
         # the holder's own work. Each try looks at the storage, too, as the answer of the one before may be there by
         # now.
-        loop = asyncio.get_running_loop()
-        deadline, wait = loop.time() + (timeout or 0.0), FIRST_WAIT
+        now = asyncio.get_running_loop().time
+        name, wait, patience = key, FIRST_WAIT, Patience(timeout or 0.0, now)
         while True:
             # The thread goes on, even if the loop does not.
             tried = await self._threads.attempt(
-                partial(self._try, key, look, is_enough),
+                partial(self._try, name, look, is_enough),
                 lambda: remember is not None and not self._reach.can_read(),
-                partial(self._release_unused, key),
+                self._release_unused,
             )
             if tried is None:
                 assert remember is not None, "without it, there is always use in waiting"
                 found = remember()
                 return None if is_enough(found) else Permit(), found
-            permit, found = tried[0]
+            permit, found, holder = tried[0]
             if permit is not None or timeout is None or is_enough(found):
                 return permit, found
-            if loop.time() >= deadline:
+            if not self._is_passed_by(name, holder, patience):
+                # Each waits for a time of its own, or they would always meet.
+                await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311  # nothing is kept secret by it
+                wait = min(wait * 1.5, LONGEST_WAIT)
+            elif holder is None or not timeout:
                 return Permit(), found
-            # Each waits for a time of its own, or they would always meet.
-            await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311  # nothing is kept secret by it
-            wait = min(wait * 1.5, LONGEST_WAIT)
+            else:
+                # All who pass that one by want one lease in its place, so that of them, too, one at a time asks.
+                name = f"{name}|after {holder.mark}"
+                wait, patience = FIRST_WAIT, Patience(timeout, now)
 
-    def release(self, key: str, permit: Permit) -> None:
+    def release(self, permit: Permit) -> None:
         """Let the next one have it; does not wait for the storage."""
         if permit.lease is not None:
-            self._threads.start(self._release, key, permit)
+            self._threads.start(self._release, permit)
 
     def abandon(self) -> None:
         """Let go of every lease, in a process that has but inherited its share in them."""
@@ -110,46 +127,71 @@ class Fleet:
                 with suppress(SymcacheError):
                     permit.lease.release()
 
-    def _try(self, key: str, look: Callable[[], T], is_enough: Callable[[T], bool]) -> tuple[Permit | None, T]:
-        permit = self._take(key)
+    def _is_passed_by(self, name: str, holder: LeaseHolder | None, patience: Patience) -> bool:
+        """Whether whoever has a lease is no longer waited for; said once of each holder."""
+        if holder is not None and self._passed_by.get(name) == holder.mark:
+            return True
+        if not patience.is_over(None if holder is None else holder.mark):
+            return False
+        if holder is not None:
+            self._passed_by[name] = holder.mark
+        log.warning(
+            "symbol cache: %s has the lease of %s and has not got done for %g s (setting 'timeout'); it is passed by",
+            *("another process or machine" if holder is None else holder.who, name, patience.timeout),
+        )
+        return True
+
+    def _try(
+        self, name: str, look: Callable[[], T], is_enough: Callable[[T], bool]
+    ) -> tuple[Permit | None, T, LeaseHolder | None]:
+        permit = self._take(name)
         try:
             found = look()
             if permit is None or not is_enough(found):
-                return permit, found
+                return permit, found, self._holder(name) if permit is None else None
         except BaseException:
-            self._release(key, permit)
+            self._release(permit)
             raise
-        self._release(key, permit)
-        return None, found
+        self._release(permit)
+        return None, found, None
 
-    def _take(self, key: str) -> Permit | None:
+    def _holder(self, name: str) -> LeaseHolder | None:
+        if self._telling is None:
+            return None
+        try:
+            return self._reach.attend(partial(self._telling.lease_holder, name))
+        except SymcacheError:
+            return None
+
+    def _take(self, name: str) -> Permit | None:
         if self._locking is None or not self._reach.is_well():
             return Permit()
         with self._lock:
-            left = self._permits.get(key)
+            left = self._permits.get(name)
             if left is not None:
-                taken_over = self._permits[key] = Permit(left.lease)
+                taken_over = self._permits[name] = Permit(left.lease, name)
                 return taken_over
         try:
-            lease = self._reach.attend(partial(self._locking.try_lock, key))
+            lease = self._reach.attend(partial(self._locking.try_lock, name))
         except BackendError:
             return Permit()
         if lease is None:
             return None
         with self._lock:
-            permit = self._permits[key] = Permit(lease)
+            permit = self._permits[name] = Permit(lease, name)
+            self._passed_by.pop(name, None)
         return permit
 
-    def _release(self, key: str, permit: Permit | None) -> None:
+    def _release(self, permit: Permit | None) -> None:
         if permit is None or permit.lease is None:
             return
         with self._lock:
-            if self._permits.get(key) is not permit:
+            if self._permits.get(permit.name) is not permit:
                 return  # someone took it over
-            del self._permits[key]
+            del self._permits[permit.name]
         with suppress(SymcacheError):  # then it ends by itself
             self._reach.attend(permit.lease.release)
 
-    def _release_unused(self, key: str, tried: Future[tuple[Permit | None, T]]) -> None:
+    def _release_unused(self, tried: Future[tuple[Permit | None, T, LeaseHolder | None]]) -> None:
         if not tried.cancelled() and tried.exception() is None:
-            self._release(key, tried.result()[0])
+            self._release(tried.result()[0])

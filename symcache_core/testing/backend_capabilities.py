@@ -13,15 +13,24 @@ from typing import TypeVar
 
 import pytest
 
-from ..protocols import CanBatch, CanCompact, CanLock, CanSeeOthers, CanSize, CanUpdate, Lease, StorageBackend
+from ..protocols import (
+    CanBatch,
+    CanCompact,
+    CanLock,
+    CanSeeOthers,
+    CanSize,
+    CanTellHolder,
+    CanUpdate,
+    Lease,
+    LeaseHolder,
+    StorageBackend,
+)
 from .backend_entries import ENTRIES, KEYS
 from .backend_sharing import SharingPromises, Workers
-from .harness import FAR
+from .harness import FAR, promptly
 
 T = TypeVar("T")
 
-PROMPTLY = 5.0
-"""Seconds within which a call that never blocks has returned, however busy the machine."""
 
 OVERTAKING = 1.0
 """Seconds that an update gives others to come in between, if the storage lets them."""
@@ -183,9 +192,9 @@ class LeasePromises(SharingPromises):
     def test_a_lease_has_one_holder(self, tmp_path: Path, opened: ExitStack) -> None:
         store = self.locking(tmp_path / "store", opened)
         lease = _take(store, "key")
-        assert _promptly(lambda: store.try_lock("key")) is None, "the same thread got a lease that is taken"
+        assert promptly(lambda: store.try_lock("key")) is None, "the same thread got a lease that is taken"
         with ThreadPoolExecutor(1) as pool:
-            other = pool.submit(_promptly, lambda: store.try_lock("key")).result()
+            other = pool.submit(promptly, lambda: store.try_lock("key")).result()
         assert other is None, "another thread got a lease that is taken"
         lease.release()
         _take(store, "key").release()
@@ -224,7 +233,7 @@ class LeasePromises(SharingPromises):
         first.release()
         second = _take(store, "key")
         first.release()
-        assert _promptly(lambda: store.try_lock("key")) is None, "an old lease's release freed the new holder's"
+        assert promptly(lambda: store.try_lock("key")) is None, "an old lease's release freed the new holder's"
         second.release()
 
     def test_a_lease_is_no_entry(self, tmp_path: Path, opened: ExitStack) -> None:
@@ -239,11 +248,23 @@ class LeasePromises(SharingPromises):
         lease.release()
         assert store.read("key") == b"{}", "releasing a lease dropped the entry"
 
+    def test_each_holder_of_a_lease_has_a_mark_of_its_own(self, tmp_path: Path, opened: ExitStack) -> None:
+        store, holders = self.locking(tmp_path, opened), list[LeaseHolder | None]()
+        if not isinstance(store, CanTellHolder):
+            pytest.skip("the backend has no lease_holder")
+        for _ in range(3):
+            lease = _take(store, "key")
+            holders += [store.lease_holder("key"), store.lease_holder("key")]
+            lease.release()
+        marks = [None if holder is None else holder.mark for holder in holders]
+        assert marks[::2] == marks[1::2], "a holder's mark changes while it has the lease"
+        assert len(set(marks) - {None}) == 3, "two holders of a lease, one after the other, cannot be told apart"
+
     def test_a_lease_excludes_other_objects(self, tmp_path: Path, opened: ExitStack) -> None:
         self.only_if_persistent()
         one, two = (self.locking(tmp_path / "store", opened) for _ in range(2))
         lease = _take(one, "key")
-        assert _promptly(lambda: two.try_lock("key")) is None, "another object on the same store got the lease"
+        assert promptly(lambda: two.try_lock("key")) is None, "another object on the same store got the lease"
         _take(two, "other").release()
         lease.release()
         _take(two, "key").release()
@@ -262,7 +283,7 @@ class LeasePromises(SharingPromises):
         lease.release()
         assert workers[0].ask("try_lock", key="key") is True, "another process does not get a free lease"
         assert workers[1].ask("try_lock", key="key") is False, "another process got a lease that is taken"
-        assert _promptly(lambda: store.try_lock("key")) is None, "this process got a lease that another holds"
+        assert promptly(lambda: store.try_lock("key")) is None, "this process got a lease that another holds"
         workers[0].ask("release")
         _take(store, "key").release()
 
@@ -363,25 +384,6 @@ def _one_more(entry: bytes | None) -> tuple[bytes, float]:
 
 
 def _take(store: CanLock, key: str) -> Lease:
-    lease = _promptly(lambda: store.try_lock(key))
+    lease = promptly(lambda: store.try_lock(key))
     assert lease is not None, f"the lease of {key[:40]!r} is free, and was not given"
     return lease
-
-
-def _promptly(call: Callable[[], T]) -> T:
-    outcome: list[T] = []
-    raised: list[Exception] = []
-
-    def run() -> None:
-        try:
-            outcome.append(call())
-        except Exception as error:  # noqa: BLE001  # whatever it is goes out below
-            raised.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(PROMPTLY)
-    assert not thread.is_alive(), f"try_lock blocks: it has not returned within {PROMPTLY:g} s"
-    if raised:
-        raise raised[0]
-    return outcome[0]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 
@@ -15,7 +16,12 @@ from ..registry import Registry
 from .child import FAR
 from .worker_process import WorkerProcess, WorkerProcesses
 
-__all__ = ["FAR", "Harness", "plain"]
+__all__ = ["FAR", "Harness", "plain", "promptly"]
+
+T = TypeVar("T")
+
+PROMPTLY = 5.0
+"""Seconds within which a call that never blocks has returned, however busy the machine."""
 
 
 class Harness:
@@ -87,3 +93,23 @@ class Harness:
 def plain(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as a configuration file would give them."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
+
+
+def promptly(call: Callable[[], T]) -> T:
+    """What a call gives that never blocks; fails if it has not returned by then."""
+    outcome: list[T] = []
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call())
+        except Exception as error:  # noqa: BLE001  # whatever it is goes out below
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(PROMPTLY)
+    assert not thread.is_alive(), f"try_lock blocks: it has not returned within {PROMPTLY:g} s"
+    if raised:
+        raise raised[0]
+    return outcome[0]

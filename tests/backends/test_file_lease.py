@@ -102,3 +102,128 @@ def test_what_cannot_be_written_is_an_error(place):
     place.parent.write_text("no folder")
     with pytest.raises(OSError, match="leases"):
         file_lease.try_lease(place, "AAPL")
+
+
+def test_a_holder_is_told_from_the_next_one_and_named(place):
+    assert file_lease.holder_of(place, "AAPL") is None
+    marks = []
+    for _ in range(3):
+        lease = file_lease.try_lease(place, "AAPL")
+        marks += [file_lease.holder_of(place, "AAPL").mark for _ in range(2)]
+        lease.release()
+    assert marks[::2] == marks[1::2]
+    assert len(set(marks)) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of another process whether it is stopped")
+def test_a_stopped_holder_is_named_with_its_file(place):
+    command = [sys.executable, "-c", HOLDER, str(place), str(file_lease.BYTES_CAN_BE_LOCKED)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "True\n"
+        holder.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, holder.pid, os.WSTOPPED | os.WNOWAIT)
+        who = file_lease.holder_of(place, "AAPL").who
+        holder.kill()
+        holder.wait()
+        left = file_lease.holder_of(place, "AAPL").who
+    assert who.startswith(f"process {holder.pid} (")
+    assert "stopped" in who
+    assert str(place) in who
+    assert left.startswith(f"process {holder.pid}, which is not there any more")
+
+
+def test_a_key_whose_place_another_has_taken_is_not_taken_for_that_one(place, monkeypatch):
+    monkeypatch.setattr(file_lease, "_RECORDS", 1)
+    leases = [file_lease.try_lease(place, key) for key in ("AAPL", "MSFT")]
+    told = [file_lease.holder_of(place, key) for key in ("AAPL", "MSFT")]
+    assert told[1] is not None
+    assert (told[0] is None) == file_lease.BYTES_CAN_BE_LOCKED
+    for lease in leases:
+        lease.release()
+
+
+def test_a_file_of_leases_does_not_grow_with_their_number(place):
+    for number in range(5000):
+        file_lease.try_lease(place, f"S{number}").release()
+    if file_lease.BYTES_CAN_BE_LOCKED:
+        assert place.stat().st_size <= 2048 * 24
+
+
+def test_what_is_no_regular_file_is_refused_without_a_wait(place):
+    place.parent.mkdir()
+    os.mkfifo(place)
+    with pytest.raises(OSError, match=r"regular file|directory"):
+        file_lease.try_lease(place, "AAPL")
+
+
+def test_the_lease_of_a_killed_process_ends_although_a_child_of_its_lives_on(place):
+    program = HOLDER.replace(
+        "print(lease",
+        "import os\nif not os.fork():\n    os.close(0)\n    os.close(1)\n    time.sleep(600)\nprint(lease",
+    ).replace("print(lease", "print(os.getpid())\nprint(lease")
+    command = [sys.executable, "-c", program, str(place), str(file_lease.BYTES_CAN_BE_LOCKED)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as holder:
+        try:
+            holder.stdout.readline()
+            assert holder.stdout.readline() == "True\n"
+            holder.kill()
+            holder.wait()
+            file_lease.try_lease(place, "AAPL").release()
+        finally:
+            os.killpg(holder.pid, signal.SIGKILL)
+
+
+INTERRUPTED = """
+import os, random, signal, sys, time
+from pathlib import Path
+from symcache_backends import file_lease
+path, count = Path(sys.argv[1]), int(sys.argv[2])
+file_lease.BYTES_CAN_BE_LOCKED = sys.argv[3] == "True"
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+moments, kept, held = random.Random(1), [], 0
+file_lease.try_lease(path, "AAPL").release()
+descriptors = len(os.listdir("/dev/fd"))
+
+def work():
+    for _ in range(10):
+        lease = None
+        try:
+            lease = file_lease.try_lease(path, "AAPL")
+        finally:
+            try:
+                if lease is not None:
+                    lease.release()
+            finally:  # an interrupt may come as the first one is entered
+                if lease is not None:
+                    lease.release()
+
+longest = 1.0
+for _ in range(5):
+    began = time.perf_counter()
+    work()
+    longest = min(longest, time.perf_counter() - began)
+for _ in range(count):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, moments.uniform(1e-6, longest))
+        work()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt as error:
+        kept.append(error)
+    lease = file_lease.try_lease(path, "AAPL")
+    held += lease is None
+    if lease is not None:
+        lease.release()
+interrupted = len(kept)
+kept.clear()
+print(held, len(os.listdir("/dev/fd")) - descriptors, interrupted)
+"""
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.soak)])
+def test_an_interrupt_at_any_moment_leaves_no_lease_held(place, count):
+    command = [sys.executable, "-c", INTERRUPTED, str(place), str(count), str(file_lease.BYTES_CAN_BE_LOCKED)]
+    held, descriptors, interrupted = map(int, subprocess.check_output(command, text=True).split())
+    assert (held, descriptors) == (0, 0)
+    assert interrupted >= count / 5

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from reference_backends import FileLease, MemoryStore, SqliteStore, mutants_of, record
 
 from symcache_core import hookimpl
+from symcache_core.protocols import LeaseHolder
 
 # -- batches ---------------------------------------------------------------------------------------------------------
 
@@ -229,6 +230,24 @@ class LocksAgainForItsHolder(MemoryStore):
     def try_lock(self, key):
         lock = self._leases.setdefault(key, threading.RLock())
         return lock if lock.acquire(blocking=False) else None
+
+
+class TellsAllHoldersAlike(MemoryStore):
+    """says the same of each holder of a lease"""
+
+    caught_by = "test_each_holder_of_a_lease_has_a_mark_of_its_own"
+
+    def lease_holder(self, key):
+        return LeaseHolder("held", "somebody")
+
+
+class TellsTheTime(MemoryStore):
+    """says something else of the holder of a lease each time"""
+
+    caught_by = "test_each_holder_of_a_lease_has_a_mark_of_its_own"
+
+    def lease_holder(self, key):
+        return LeaseHolder(str(time.monotonic_ns()), "somebody")
 
 
 class WaitsForALease(MemoryStore):

@@ -7,6 +7,7 @@ import re
 import sqlite3
 import threading
 import time
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, SecretStr
 
 from symcache_core import Backend, StorePath, hookimpl
 from symcache_core.errors import BackendUnavailableError, ClosedError
+from symcache_core.protocols import LeaseHolder
 
 
 class MemoryStore:
@@ -174,7 +176,11 @@ class SqliteStore:
             except BlockingIOError:
                 os.close(descriptor)
                 return None
+            os.pwrite(descriptor, uuid.uuid4().bytes, 0)
             return FileLease(descriptor)
+
+    def lease_holder(self, key):
+        return LeaseHolder(self._lock_file(key).read_bytes().hex(), "somebody")
 
     def generation(self):
         with self._open() as db:

@@ -140,7 +140,7 @@ def a_damaged_store(root):
     """A store with a damaged record in either file; gives the damaged bytes."""
     journal = _made(root)
     path = root / PATH
-    damaged = [b'"k2":{"until":4000000000,"sum":"00000000","entry":{"n":"damaged"}}', b'"no record"']
+    damaged = [b'"kd":{"until":4000000000,"sum":"00000000","entry":{"n":"damaged"}}', b'"no record"']
     path.write_bytes(path.read_bytes().replace(b"\n}}", b",\n" + damaged[0] + b"\n}}"))
     path.with_name(PATH.name + ".journal").write_bytes(journal + b"{" + damaged[1] + b"}\n")
     return damaged

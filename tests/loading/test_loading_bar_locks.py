@@ -290,8 +290,9 @@ from symcache_core.loading.bars.store import BarStore
 claim = BarStore(Path(sys.argv[1]), "ib").series("AAPL", "1d").claim()
 descriptor = claim._file.fileno()
 os.set_inheritable(descriptor, True)
-subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL, pass_fds=[descriptor])
+subprocess.Popen(["sleep", "10"], stdout=subprocess.DEVNULL, pass_fds=[descriptor])
 print("holding", flush=True)
+os._exit(0)  # an end in good order gives the claim back
 """
 
 

@@ -473,3 +473,25 @@ def test_a_place_that_cannot_be_used_is_an_error_that_names_it(tmp_path, series,
             use()
     with pytest.raises(BackendUnavailableError, match=r"265598/1d/usual\S* cannot be read"):
         series.read()
+
+
+WEEKS_AHEAD = ASKED + timedelta(weeks=6)
+
+
+def test_a_clock_that_was_weeks_ahead_keeps_no_bars_out(series, bars):
+    series.save(answer_of(bars.head(10), ASKED))
+    seam = {"is_seam": True, "first": bars.index[5].to_pydatetime(), "last": bars.index[-1].to_pydatetime()}
+    assert series.save(answer_of(bars.tail(10), WEEKS_AHEAD, **seam)).agreement is Agreement.UNSEEN
+    assert series.save(answer_of(bars.tail(10), ASKED, **seam)).agreement is Agreement.UNSEEN
+    series.save(answer_of(bars.tail(10), ASKED + timedelta(minutes=10), **seam))
+    pd.testing.assert_frame_equal(series.read().bars, bars)
+
+
+def test_a_renewal_that_ended_weeks_ahead_keeps_no_other_from_beginning(series, bars):
+    series.save(answer_of(bars, ASKED))
+    assert series.begin_renewal("adjusted", WEEKS_AHEAD)
+    series.save(answer_of(bars * 0.5, WEEKS_AHEAD))
+    series.end_renewal(WEEKS_AHEAD)
+    assert series.begin_renewal("adjusted", ASKED)
+    series.end_renewal(ASKED)
+    assert not series.begin_renewal("adjusted", LATER), "one that has just been contradicted is not repeated"

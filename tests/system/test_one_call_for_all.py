@@ -1,7 +1,9 @@
 """However many tasks, threads and processes ask for a symbol, the provider is asked once; the dead hold up nobody."""
 
 import json
+import os
 import random
+import signal
 import socketserver
 import subprocess
 import sys
@@ -94,6 +96,10 @@ class Asker:
         """All that it says until it ends; a killed one may have been in the middle of a line."""
         return [json.loads(line) for line in self._process.stdout if line.endswith("\n")]
 
+    def stop(self):
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
+
     def kill(self):
         self._process.kill()
         self._process.wait()
@@ -167,6 +173,24 @@ class OneCallForAll(Harness):
         broker.release()
         assert waiter.said() == ["2"]
         assert [caller for caller, _symbol in broker.calls] == [holder.pid, waiter.pid]
+
+    def test_a_stopped_holder_is_passed_by_and_of_those_who_do_so_one_asks(self, start, broker):
+        broker.hold()
+        order = {"symbol": "AAPL", "threads": 1, "tasks": 1}
+        holder = start("ask", **order)
+        assert holder.said() == "ready"
+        holder.go_on()
+        broker.wait_for_calls(1)
+        holder.stop()
+        broker.release()
+        waiters = [start("ask", settings={"timeout": 1.0}, **order) for _ in range(3)]
+        for waiter in waiters:
+            assert waiter.said() == "ready"
+        for waiter in waiters:
+            waiter.go_on()
+        assert [waiter.said() for waiter in waiters] == ["waiting"] * 3
+        assert [waiter.said() for waiter in waiters] == [["2"]] * 3
+        assert len(broker.calls) == 2
 
     @pytest.mark.soak
     def test_who_waits_for_a_killed_holder_waits_for_its_lease_and_one_call(self, start, broker):

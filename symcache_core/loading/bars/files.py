@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 from ...concurrency.patience import Patience
 from ...errors import BackendUnavailableError
-from ...files import replacing, sync_folder
+from ...files import open_regular, replacing, sync_folder
 from ...timeframes import TIMEFRAMES
-from .locks import Claim, Claimant, alone, claimant, opened
+from .locks import Claim, Claimant, alone, claimant
 
 log = logging.getLogger("symcache")
 
@@ -202,7 +202,7 @@ def load(path: Path, offset: int = 0) -> bytes | None:
         BackendUnavailableError: It cannot be read.
     """
     try:
-        with opened(path, "r") as file:
+        with open_regular(path, "r") as file:
             file.seek(offset)
             return file.read()
     except FileNotFoundError:

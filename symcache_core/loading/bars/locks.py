@@ -2,58 +2,28 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import io
 import math
 import os
-import stat
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
-from weakref import ref
+from typing import TypeVar
 
+from ...concurrency.forks import closed_in_children
 from ...errors import BackendUnavailableError
 from ...file_lock import holder, take
-from ...files import is_at
+from ...files import is_at, open_regular
 
 T = TypeVar("T")
 
 _TRIES = 5
 _LONGEST_QUIET = 3600.0
 _LINE = 64
-_FOR_ITS_OWNER = partial(os.open, mode=0o600)
-
-
-def opened(path: Path, mode: Literal["r", "r+", "a+"] = "r+") -> io.FileIO:
-    """Open a regular file, and never wait for it as a FIFO or a device may make one.
-
-    No step of Python comes between the system's call and the object that closes the descriptor when it is lost: so an
-    interrupt leaves none open.
-
-    Args:
-        path: Where.
-        mode: As for ``open``; with ``r+`` and ``a+`` it is made if it is not there.
-
-    Raises:
-        OSError: It cannot be opened, or is no regular file.
-    """
-    for _ in range(_TRIES):
-        try:
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise OSError(errno.EINVAL, "it is no regular file", str(path))
-            return io.FileIO(path, mode, opener=_FOR_ITS_OWNER)
-        except FileNotFoundError:
-            if mode == "r":
-                raise
-        with suppress(FileExistsError):  # somebody else has just made it
-            return io.FileIO(path, "x+" if mode == "r+" else mode, opener=_FOR_ITS_OWNER)
-    raise FileExistsError(errno.EEXIST, "there is a link to a file that is not there", str(path))
 
 
 def alone(path: Path, timeout: float, act: Callable[[Callable[[], None]], T]) -> T:
@@ -73,7 +43,7 @@ def alone(path: Path, timeout: float, act: Callable[[Callable[[], None]], T]) ->
         OSError: It cannot be opened or locked.
     """
     for _ in range(_TRIES):
-        with _shared_by_forks(opened(path)) as file:
+        with closed_in_children(open_regular(path)) as file:
             try:
                 take(file.fileno(), path, timeout)
                 # Else it was replaced, or moved away with its folder, between our opening and locking it.
@@ -157,9 +127,12 @@ class Claim:
         finally:
             self._let_go()  # an interrupt may have come before the first one did anything
 
+    def __del__(self) -> None:
+        self.release()
+
     def _take(self) -> bool:
         for _ in range(_TRIES):
-            self._file = file = _shared_by_forks(opened(self._path))
+            self._file = file = closed_in_children(open_regular(self._path))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -194,7 +167,7 @@ def claimant(path: Path, *traces: Path) -> Claimant | None:
         OSError: It cannot be read.
     """
     try:
-        file = opened(path, "r")
+        file = open_regular(path, "r")
     except FileNotFoundError:
         return None
     with file:
@@ -225,22 +198,3 @@ def _check(path: Path, file: io.FileIO) -> None:
 
 def _moved(path: Path) -> BackendUnavailableError:
     return BackendUnavailableError(f"{path} was moved or replaced, with its folder or alone, while it was locked")
-
-
-_locked: dict[int, ref[io.FileIO]] = {}
-"""The locked files of this process, by descriptor: a forked child has a share in each, whoever knows of it."""
-
-
-def _shared_by_forks(file: io.FileIO) -> io.FileIO:
-    _locked[file.fileno()] = ref(file)
-    return file
-
-
-def _let_go_in_child() -> None:
-    for reference in list(_locked.values()):
-        if (file := reference()) is not None:
-            file.close()
-    _locked.clear()
-
-
-os.register_at_fork(after_in_child=_let_go_in_child)

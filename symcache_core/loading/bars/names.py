@@ -13,9 +13,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from ...errors import LockTimeoutError
-from ...files import replacing, sync_folder
+from ...files import open_regular, replacing, sync_folder
 from .files import LOCK_TIMEOUT, load, writing_alone
-from .locks import opened
 
 SEEN_AGAIN_AFTER = timedelta(days=1)
 """How long a name has not been seen, by what is written, before it is written that it was seen again."""
@@ -134,7 +133,7 @@ class Names:
 
     def _append(self, bearing: Bearing) -> None:
         is_new = not self._path.exists()
-        with opened(self._path, "a+") as file:
+        with open_regular(self._path, "a+") as file:
             size = file.seek(0, os.SEEK_END)
             # A line that a crash tore ends here, so that the next one is whole.
             file.seek(max(size - 1, 0))

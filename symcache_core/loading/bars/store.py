@@ -236,7 +236,7 @@ class BarSeries:
         if comparison.agreement is Agreement.UNSEEN:
             if answer.failed and beneath is None:
                 self._add(folder, answer.added_to(near))
-            self._remember(state, unseen=state.unseen or answer.asked)
+            self._remember(state, unseen=min(state.unseen or answer.asked, answer.asked))
         if not comparison.agreement.holds:
             return comparison
         added = answer.added_to(near)
@@ -279,7 +279,7 @@ class BarSeries:
         last = state.renewals[-1] if state.renewals else None
         again = state.renewing is not None and state.renewing.is_repeated
         ends = (state.given_up, None if last is None else last.ended)
-        if again or any(end is not None and now - end < UNSTABLE_WITHIN for end in ends):
+        if again or any(end is not None and abs(now - end) < UNSTABLE_WITHIN for end in ends):
             given_up = now if again else state.given_up
             self._remember(state, unstable=state.unstable or now, given_up=given_up, renewing=None)
             self._files.drop_new()
@@ -299,7 +299,7 @@ class BarSeries:
         """
         renewing = self.state().renewing
         gone = [RowState.NONE, RowState.BAD]
-        if renewing is not None and now - renewing.at >= GONE_AFTER:
+        if renewing is not None and abs(now - renewing.at) >= GONE_AFTER:
             gone.append(RowState.ABSENT_AGAIN)
         renewed = self._rows(self._files.new)
         held = self._rows(self._files.folder)

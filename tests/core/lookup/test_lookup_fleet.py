@@ -11,6 +11,7 @@ from symcache_core.concurrency.threads import StorageThreads
 from symcache_core.entries.reach import Reach
 from symcache_core.errors import BackendUnavailableError
 from symcache_core.lookup.fleet import FIRST_WAIT, LONGEST_WAIT, Fleet
+from symcache_core.protocols import LeaseHolder
 from symcache_core.registry import Registry
 
 KEY = "ib||AAPL||"
@@ -118,7 +119,7 @@ def test_a_storage_that_cannot_lock_gives_everyone_a_permit_at_once(open_fleet):
         assert [found for _turn, found in permits] == ["found"] * 3
         for permit, _found in permits:
             assert permit.lease is None
-            fleet.release(KEY, permit)
+            fleet.release(permit)
 
     asyncio.run(main())
 
@@ -128,9 +129,9 @@ def test_a_turn_excludes_the_others_until_it_is_given_back(open_store, is_free, 
         fleet = open_fleet(open_store())
         permit, _found = await ask(fleet)
         assert not is_free()
-        fleet.release(KEY, permit)
+        fleet.release(permit)
         await until(is_free)
-        fleet.release(KEY, permit)
+        fleet.release(permit)
 
     asyncio.run(main())
     assert is_free()
@@ -141,13 +142,13 @@ def test_who_waits_gets_the_permit_when_it_is_released(open_store, is_free, open
         fleets = [open_fleet(open_store()) for _ in range(3)]
         permit, _found = await ask(fleets[0])
         waiting = [asyncio.create_task(ask(fleet)) for fleet in fleets[1:]]
-        fleets[0].release(KEY, permit)
+        fleets[0].release(permit)
         while waiting:
             done, others = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             assert len(done) == 1, "two have the permit"
             assert not is_free()
             fleet = next(fleet for fleet in fleets if fleet._permits)
-            fleet.release(KEY, done.pop().result()[0])
+            fleet.release(done.pop().result()[0])
             waiting = list(others)
         await until(is_free)
 
@@ -160,7 +161,7 @@ def test_who_waits_goes_home_once_the_answer_is_there(open_store, open_fleet):
         permit, _found = await ask(theirs)
         answers = iter(["", "", "an answer"])
         assert await ask(mine, look=lambda: next(answers), is_enough=bool) == (None, "an answer")
-        theirs.release(KEY, permit)
+        theirs.release(permit)
 
     asyncio.run(main())
 
@@ -176,9 +177,9 @@ def test_who_has_no_time_left_goes_on_without_a_lease(open_store, is_free, open_
         held, _found = await ask(theirs)
         permit, _found = await ask(mine, timeout=0.0)
         assert permit.lease is None
-        mine.release(KEY, permit)
+        mine.release(permit)
         assert not is_free(), "somebody else's lease was given back"
-        theirs.release(KEY, held)
+        theirs.release(held)
 
     asyncio.run(main())
 
@@ -188,11 +189,11 @@ def test_who_does_not_want_to_wait_is_sent_away(open_store, is_free, open_fleet)
         mine, theirs = open_fleet(open_store()), open_fleet(open_store())
         held, _found = await ask(theirs)
         assert await ask(mine, look=lambda: "old", timeout=None) == (None, "old")
-        theirs.release(KEY, held)
+        theirs.release(held)
         await until(is_free)
         permit, _found = await ask(mine, timeout=None)
         assert permit.lease is not None
-        mine.release(KEY, permit)
+        mine.release(permit)
 
     asyncio.run(main())
 
@@ -203,9 +204,9 @@ def test_a_turn_whose_loop_has_closed_is_taken_over(open_store, is_free, open_fl
     assert not is_free()
     taken_over, _found = asyncio.run(ask(fleet, timeout=0.0))
     assert taken_over.lease is left.lease
-    fleet.release(KEY, left)
+    fleet.release(left)
     assert not is_free(), "who lost its permit gave its successor's back"
-    fleet.release(KEY, taken_over)
+    fleet.release(taken_over)
     asyncio.run(until(is_free))
 
 
@@ -246,7 +247,7 @@ def test_who_is_cancelled_while_waiting_leaves_the_permit_to_its_holder(open_sto
         waiting.cancel()
         await asyncio.wait({waiting})
         assert not is_free()
-        theirs.release(KEY, held)
+        theirs.release(held)
         await until(is_free)
 
     asyncio.run(main())
@@ -284,7 +285,7 @@ def test_a_lease_that_cannot_be_released_is_nobodys_error(tmp_path, open_fleet):
     fleet = open_fleet(backend)
     permit, _found = asyncio.run(ask(fleet))
     backend.error = BackendUnavailableError("unplugged")
-    fleet.release(KEY, permit)
+    fleet.release(permit)
     asyncio.run(until(lambda: not fleet._permits))
 
 
@@ -382,10 +383,135 @@ def test_who_waits_tries_again_after_ever_longer_times_up_to_a_limit_none_of_the
         monkeypatch.setattr(asyncio, "sleep", sleep_at_once)
         found = await ask(mine, look=lambda: next(tries, "an answer"), is_enough=bool)
         monkeypatch.undo()
-        theirs.release(KEY, permit)
+        theirs.release(permit)
         return found
 
     monkeypatch.setattr(random, "uniform", lambda *bounds: draw(bounds))
     assert asyncio.run(main()) == (None, "an answer")
     share = draw(0.5, 1.0)
     assert waits == pytest.approx([share * min(FIRST_WAIT * 1.5**tried, LONGEST_WAIT) for tried in range(8)])
+
+
+class Telling(LendingBackend):
+    """Lends leases, and tells whose they are; a test says who that is."""
+
+    def __init__(self, tmp_path):
+        super().__init__(tmp_path)
+        self.holder = LeaseHolder("first", "process 4711 (python, stopped), by a lock on leases")
+
+    def lease_holder(self, _key):
+        return self.holder
+
+
+class WaitingLoop(asyncio.SelectorEventLoop):
+    """A loop on which each pause of a waiter takes the time it names, and none of the test's."""
+
+    def time(self):
+        return self.now
+
+    now = 0.0
+
+
+def on_simulated_time(main, monkeypatch, on_wait=lambda _now: None):
+    """Run a coroutine on a loop whose clock goes on with each wait."""
+    loops = []
+
+    async def sleep_at_once(seconds):
+        loops[0].now += seconds
+        on_wait(loops[0].now)
+        await sleep(0)
+
+    def new_loop():
+        loops.append(WaitingLoop())
+        return loops[0]
+
+    sleep = asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", sleep_at_once)
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        outcome = runner.run(main())
+        return outcome, loops[0].now
+
+
+def test_who_has_a_lease_and_does_not_get_done_is_passed_by_and_that_is_said_once(
+    tmp_path, open_fleet, monkeypatch, caplog
+):
+    async def main():
+        backend = Telling(tmp_path)
+        theirs, mine = open_fleet(backend), open_fleet(backend)
+        await theirs.acquire(KEY, nothing, never, TIMEOUT)
+        for _ in range(3):
+            permit, _found = await mine.acquire(KEY, nothing, never, TIMEOUT)
+            assert permit.lease is not None
+            mine.release(permit)
+            await mine._threads.run(nothing)
+
+    _, waited = on_simulated_time(main, monkeypatch)
+    assert TIMEOUT <= waited < TIMEOUT + 1, "it was waited for again"
+    [record] = caplog.records
+    said = record.getMessage()
+    assert "process 4711 (python, stopped), by a lock on leases" in said
+    assert KEY in said
+    assert f"{TIMEOUT:g} s (setting 'timeout')" in said
+
+
+def test_a_lease_that_goes_from_hand_to_hand_is_waited_for(tmp_path, open_fleet, monkeypatch, caplog):
+    async def main():
+        theirs, mine = open_fleet(backend), open_fleet(backend)
+        await theirs.acquire(KEY, nothing, never, TIMEOUT)
+        answers = iter(lambda: "an answer" if hands[-1] >= 10 else "", None)
+        return await mine.acquire(KEY, lambda: next(answers), bool, TIMEOUT)
+
+    def go_from_hand_to_hand(now):
+        hands.append(int(now / (0.9 * TIMEOUT)))
+        backend.holder = LeaseHolder(f"holder {hands[-1]}", "another")
+
+    hands, backend = [0], Telling(tmp_path)
+    outcome, waited = on_simulated_time(main, monkeypatch, go_from_hand_to_hand)
+    assert outcome == (None, "an answer")
+    assert waited >= 8 * TIMEOUT
+    assert caplog.records == []
+
+
+def test_of_those_who_pass_a_holder_by_one_at_a_time_asks(tmp_path, open_fleet, monkeypatch):
+    async def main():
+        backend = Telling(tmp_path)
+        theirs, first, second = (open_fleet(backend) for _ in range(3))
+        await theirs.acquire(KEY, nothing, never, TIMEOUT)
+        permit, _found = await first.acquire(KEY, nothing, never, TIMEOUT)
+        backend.holder = LeaseHolder("first", "the one that is passed by")
+        answers = iter(["", "", "", "an answer"])
+        looked = await second.acquire(KEY, lambda: "" if len(backend.held) < 2 else next(answers, "x"), bool, TIMEOUT)
+        first.release(permit)
+        return looked
+
+    (permit, _found), _ = on_simulated_time(main, monkeypatch)
+    assert permit is None, "both have one"
+
+
+def test_a_lease_whose_holder_cannot_be_told_is_waited_for_once(tmp_path, open_fleet, monkeypatch, caplog):
+    async def main():
+        backend = LendingBackend(tmp_path)
+        theirs, mine = open_fleet(backend), open_fleet(backend)
+        await theirs.acquire(KEY, nothing, never, TIMEOUT)
+        return await mine.acquire(KEY, nothing, never, TIMEOUT)
+
+    (permit, _found), waited = on_simulated_time(main, monkeypatch)
+    assert permit.lease is None
+    assert TIMEOUT <= waited < TIMEOUT + 1
+    assert "another process or machine has the lease" in caplog.text
+
+
+def test_a_lease_that_is_had_again_after_its_holder_was_passed_by_is_waited_for_as_ever(
+    tmp_path, open_fleet, monkeypatch
+):
+    async def main():
+        backend = Telling(tmp_path)
+        theirs, mine = open_fleet(backend), open_fleet(backend)
+        held, _found = await theirs.acquire(KEY, nothing, never, TIMEOUT)
+        mine.release((await mine.acquire(KEY, nothing, never, TIMEOUT))[0])
+        theirs.release(held)
+        await theirs._threads.run(nothing)
+        mine.release((await mine.acquire(KEY, nothing, never, TIMEOUT))[0])
+        assert not mine._passed_by, "it is remembered for ever"
+
+    on_simulated_time(main, monkeypatch)

@@ -1,0 +1,176 @@
+"""Opens the files of a store: to write them, or, where that cannot be, to read what is there."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+from symcache_core.errors import CorruptStoreError, LockTimeoutError
+from symcache_core.file_lock import take
+
+from ..shared_word import SharedWord
+from .adoption import adopt, is_unversioned
+from .files import ReplacedError, beside, look_at, make_folder, open_file, place, target
+from .late_log import LateLog
+from .store_time import StoreTime
+from .view import View
+
+_FULL_OR_READ_ONLY = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT})
+_ATTEMPTS = 10
+_MAY_BE_READ = _FULL_OR_READ_ONLY | {errno.EACCES, errno.EPERM, errno.EIO}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a store is opened.
+
+    Args:
+        path: The snapshot, or a symlink to it.
+        shares_memory: Whether all who have the store open share memory through the file ``.lock``.
+        durably: Whether what is written shall survive a power loss.
+        lock_timeout: Seconds to wait for the store's lock.
+    """
+
+    path: Path
+    shares_memory: bool
+    durably: bool
+    lock_timeout: float
+
+
+class Opened:
+    """The files of a store, as they are open.
+
+    Args:
+        path: The snapshot.
+        lock: The file ``.lock``, which is locked while the others are written.
+        word: The word in it that tells others of writes; none if no memory is shared.
+        known: What stood in it before the files were read.
+        view: What has been read.
+        trouble: Why the store takes no writes; then it has no lock and no word.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        view: View,
+        *,
+        lock: FileIO | None = None,
+        word: SharedWord | None = None,
+        known: int | None = None,
+        trouble: OSError | LockTimeoutError | None = None,
+    ) -> None:
+        self.path = path
+        self.view = view
+        self.lock = lock
+        self.word = word
+        self.known = known
+        self.trouble = trouble
+        self._lock_name = str(beside(path, ".lock"))
+        self._lock_place = None if lock is None else place(os.fstat(lock.fileno()))
+
+    def is_locked_by_all(self) -> bool:
+        """Whether the lock that is open, if there is one, is the one that others find at the path."""
+        return self._lock_place is None or self._lock_place == place(look_at(self._lock_name))
+
+    def let_go(self) -> None:
+        """Close the files; what looks at the word sees from now on that it has changed."""
+        if self.word is not None:
+            self.word.leave()
+        self.view.close()
+        if self.lock is not None:
+            self.lock.close()
+
+
+class Opener:
+    """Opens one store, again and again.
+
+    Its methods raise ``OSError``, and the errors of :mod:`symcache_core.errors` that :class:`.View` raises.
+
+    Args:
+        terms: How.
+        log: Where to say what is strange about it.
+    """
+
+    def __init__(self, terms: Terms, log: LateLog) -> None:
+        self._terms = terms
+        self._time = StoreTime()
+        self._log = log
+
+    def open(self, began: float, *, to_write: bool) -> Opened:
+        """Open the files at the path, as they are now.
+
+        Args:
+            began: Since when the caller has been waiting for the lock, by ``time.monotonic``.
+            to_write: Whether nothing less will do; else a store that takes no writes is opened to be read.
+
+        Raises:
+            ConfigurationError: The path is no regular file.
+            LockTimeoutError: Another process held the lock all the time.
+        """
+        for _attempt in range(_ATTEMPTS):
+            path = target(self._terms.path)
+            try:
+                return self._open_to_write(path, began)
+            except ReplacedError:
+                continue
+            except (OSError, LockTimeoutError) as error:
+                if to_write or not _can_be_read(path, error):
+                    raise
+                return self._open_to_read(path, error)
+        raise ReplacedError(self._terms.path)
+
+    def view(self, path: Path, *, writes: bool) -> View:
+        """Read the files anew, whoever holds the lock."""
+        return View(path, time=self._time, log=self._log, writes=writes, durably=self._terms.durably)
+
+    def take(self, lock: FileIO, path: Path, began: float) -> None:
+        """Wait for the store's lock, as :func:`symcache_core.file_lock.take` does; who waited before has waited."""
+        waited = time.monotonic() - began
+        take(lock.fileno(), beside(path, ".lock"), max(0.0, self._terms.lock_timeout - waited))
+
+    def _open_to_write(self, path: Path, began: float) -> Opened:
+        make_folder(path.parent, durably=self._terms.durably)
+        word, lock = None, open_file(beside(path, ".lock"), os.O_RDWR | os.O_CREAT)
+        try:
+            try:
+                self.take(lock, path, began)
+                adopt(path, self._log)
+                word = SharedWord(lock.fileno()) if self._terms.shares_memory else None
+            finally:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_UN)
+                finally:
+                    fcntl.flock(lock, fcntl.LOCK_UN)
+            # The word is read before the files, so that a write in between shows as a change the next time.
+            known = None if word is None else word.cells[0]
+            opened = Opened(path, self.view(path, writes=True), lock=lock, word=word, known=known)
+        except BaseException:
+            lock.close()
+            raise
+        if not opened.is_locked_by_all():
+            opened.let_go()
+            raise ReplacedError(path)
+        return opened
+
+    def _open_to_read(self, path: Path, trouble: OSError | LockTimeoutError) -> Opened:
+        try:
+            view = self.view(path, writes=False)
+        except CorruptStoreError:
+            if is_unversioned(path):  # it can be read once it has been taken over
+                raise trouble from None
+            raise
+        except OSError:
+            raise trouble from None
+        return Opened(path, view, trouble=trouble)
+
+
+def _can_be_read(path: Path, error: OSError | LockTimeoutError) -> bool:
+    """Whether a store that takes no writes may be opened all the same."""
+    if isinstance(error, LockTimeoutError) or error.errno in _FULL_OR_READ_ONLY:
+        return True
+    return error.errno in _MAY_BE_READ and any(map(os.path.exists, (path, beside(path, ".journal"))))
