@@ -86,12 +86,21 @@ def open_regular(path: Path, mode: Literal["r", "r+", "a+"] = "r+") -> io.FileIO
     raise FileExistsError(errno.EEXIST, "there is a link to a file that is not there", str(path))
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are not there; their names survive a power loss."""
+def make_folder(folder: Path, *, durably: bool = True) -> None:
+    """Make a folder, and those above it that are not there.
+
+    Args:
+        folder: Which.
+        durably: Whether the names of what was made survive a power loss.
+
+    Raises:
+        OSError: It cannot be made.
+    """
     if not folder.is_dir():
-        make_folder(folder.parent)
+        make_folder(folder.parent, durably=durably)
         folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
+        if durably:
+            sync_folder(folder.parent)
 
 
 def is_at(path: Path, descriptor: int) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Hashable, Iterator, Sequence
 from functools import lru_cache
 from itertools import count
@@ -48,6 +50,21 @@ def shown(value: object) -> str:
     if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < _LONG):
         return str(value)
     return f"a {type(value).__name__}"
+
+
+def warn_unclosed(owner: object, what: str, how: str = "close() it, or use 'with'") -> None:
+    """Warn, from an object's ``__del__``, that nobody has closed it; at the end of the program nobody has to.
+
+    Only that: it may be the garbage collector that calls, in any thread and amid anything, and to close takes locks and
+    time. ``__del__`` and not ``weakref.finalize``, because whether it was closed stands in the object itself.
+
+    Args:
+        owner: The object.
+        what: What it is.
+        how: What to do about it.
+    """
+    if not sys.is_finalizing():
+        warnings.warn(f"{what} was not closed: {how}", ResourceWarning, stacklevel=3, source=owner)
 
 
 def unknown(what: str, name: str, known: Sequence[str], *, within: str = "") -> str:

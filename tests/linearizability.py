@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 State = tuple[str | None, ...]
 """What each store has under the key: most histories are about one store, those of a swung link about two."""
-
-Way = tuple[State, frozenset[int]]
-"""How things may stand: a state, and which of the pending operations have happened in it."""
 
 AROUND = 12
 """How many operations before the one that cannot be explained a violation shows."""
@@ -55,16 +52,16 @@ class Operation:
         """Whether it may happen whatever is there: what was there before leaves no trace."""
         return self.what in ("write", "clear") or self.end is None
 
-    def after(self, state: State) -> Iterator[State]:
-        """What the stores may have afterwards; nothing if it cannot have happened then."""
+    def after(self, state: State) -> Iterator[tuple[int, State]]:
+        """In which store it may have happened, and what the stores have then; nothing if it cannot have happened."""
         for store in self.stores:
             there = state[store]
             if self.end is not None and not self._agrees(there):
                 continue
             if self.looks:
-                yield state
+                yield store, state
             else:
-                yield (*state[:store], self.value, *state[store + 1 :])
+                yield store, (*state[:store], self.value, *state[store + 1 :])
 
     def _agrees(self, there: str | None) -> bool:
         match self.what:
@@ -74,6 +71,126 @@ class Operation:
                 return (there is not None) == self.result
             case _:
                 return True
+
+
+class Way(NamedTuple):
+    """How things may stand.
+
+    ``done`` are those of the pending operations that have happened. ``covered`` are blind ones that may have happened,
+    just before another that left no trace of them: whether they have is decided when they end.
+    """
+
+    state: State
+    done: frozenset[int]
+    covered: frozenset[int]
+
+    def without(self, number: int) -> Way:
+        """The same when an operation is no longer pending."""
+        return Way(self.state, self.done - {number}, self.covered - {number})
+
+    def allows_all_of(self, other: Way, unknown: frozenset[int]) -> bool:
+        """Whether whatever may follow upon the other way may follow upon this one, which has the same state."""
+        return (
+            self.done <= other.done
+            and other.done - self.done <= self.covered | unknown
+            and other.covered - other.done <= self.covered
+        )
+
+
+class _Register:
+    """One key, while the starts and ends of its operations are gone through in their order.
+
+    An operation is taken to happen as late as can be: when it ends, together with those that have to go before it. One
+    that only looks is taken to have happened as soon as it is right, which restricts nothing else.
+    """
+
+    def __init__(self, operations: list[Operation], initial: State) -> None:
+        self._operations = operations
+        self._unknown = frozenset(number for number, each in enumerate(operations) if each.end is None)
+        self._looking: set[int] = set()
+        self._changing: set[int] = set()
+        self._ways = {Way(initial, frozenset(), frozenset())}
+
+    def first_unexplained(self) -> Operation | None:
+        """The first operation whose answer cannot be right; none if the history is linearizable."""
+        events = [(each.start, 0, number) for number, each in enumerate(self._operations)]
+        events += [(each.end, 1, number) for number, each in enumerate(self._operations) if each.end is not None]
+        for _, ends, number in sorted(events):
+            looks = self._operations[number].looks
+            if not ends:
+                (self._looking if looks else self._changing).add(number)
+                if looks:
+                    self._ways = {self._noticed(way) for way in self._ways}
+                continue
+            self._ways = {after.without(number) for way in self._ways for after in self._with(number, way)}
+            (self._looking if looks else self._changing).remove(number)
+            if not self._ways:
+                return self._operations[number]
+            self._forget_what_adds_nothing()
+        return None
+
+    def _with(self, number: int, way: Way) -> Iterator[Way]:
+        """Every way to stand when an operation has happened, which pending ones may have gone before."""
+        if number in way.done:
+            yield way
+            return
+        if number in way.covered:
+            yield way
+        # The second tells in which store something has happened that nothing has seen yet: then it takes something that
+        # does, there.
+        seen: set[tuple[Way, int | None]] = set()
+        stack: list[tuple[Way, int | None]] = [(way, None)]
+        while stack:
+            before, unseen = stack.pop()
+            for each in self._changing - before.done:
+                is_blind = self._operations[each].is_blind
+                if unseen is not None and is_blind:
+                    continue
+                for store, after in self._after(each, before):
+                    if unseen not in (None, store):
+                        continue
+                    noticed = self._noticed(after)
+                    then = noticed, store if is_blind and noticed is after else None
+                    if number in noticed.done:
+                        yield noticed
+                    elif then not in seen:
+                        seen.add(then)
+                        stack.append(then)
+
+    def _after(self, number: int, way: Way) -> Iterator[tuple[int, Way]]:
+        operation = self._operations[number]
+        for store, state in operation.after(way.state):
+            covered = way.covered | self._covered_by(number, store, way.done)
+            yield store, Way(state, way.done | {number}, covered)
+
+    def _covered_by(self, number: int, store: int, done: frozenset[int]) -> set[int]:
+        """Those that may have happened just before an operation, and left no trace."""
+        operation = self._operations[number]
+        if not operation.is_blind and not (operation.what == "delete" and operation.result):
+            return set()
+        return {
+            each
+            for each in self._changing - done - self._unknown - {number}
+            if store in self._operations[each].stores
+            and (self._operations[each].what == "write" or (operation.is_blind and self._operations[each].is_blind))
+        }
+
+    def _noticed(self, way: Way) -> Way:
+        """The same, with every operation done that only looks and is right now."""
+        right = [
+            each
+            for each in self._looking
+            if each not in way.done and any(True for _ in self._operations[each].after(way.state))
+        ]
+        return way._replace(done=way.done.union(right)) if right else way
+
+    def _forget_what_adds_nothing(self) -> None:
+        alike: dict[State, list[Way]] = defaultdict(list)
+        for way in sorted(self._ways, key=lambda way: (len(way.done), -len(way.covered))):
+            kept = alike[way.state]
+            if not any(other.allows_all_of(way, self._unknown) for other in kept):
+                kept.append(way)
+        self._ways = {way for kept in alike.values() for way in kept}
 
 
 def violations(history: Iterable[Operation], *, initial: State = (None,)) -> list[str]:
@@ -87,64 +204,8 @@ def violations(history: Iterable[Operation], *, initial: State = (None,)) -> lis
     for operation in history:
         if not (operation.looks and operation.end is None):
             by_key[operation.key].append(operation)
-    found = ((key, _first_unexplained(operations, initial)) for key, operations in sorted(by_key.items()))
+    found = ((key, _Register(each, initial).first_unexplained()) for key, each in sorted(by_key.items()))
     return [_told(by_key[key], operation) for key, operation in found if operation is not None]
-
-
-def _first_unexplained(operations: list[Operation], initial: State) -> Operation | None:
-    """Go through starts and ends in their order, with every way in which things may stand.
-
-    A way is a state, and which of the pending operations have happened in it. An operation is taken to happen as late
-    as can be: when it ends, together with those that have to go before it. One that only looks is taken to have
-    happened as soon as it is right, which restricts nothing else.
-    """
-    events = [(each.start, 0, number) for number, each in enumerate(operations)]
-    events += [(each.end, 1, number) for number, each in enumerate(operations) if each.end is not None]
-    looking: set[int] = set()
-    changing: set[int] = set()
-    ways: set[Way] = {(initial, frozenset())}
-    for _, ends, number in sorted(events):
-        pending = looking if operations[number].looks else changing
-        if not ends:
-            pending.add(number)
-            if operations[number].looks:
-                ways = {_noticed(operations, {number}, state, done) for state, done in ways}
-            continue
-        ways = {
-            (state, done - {number})
-            for way in ways
-            for state, done in ([way] if number in way[1] else _ways_to(number, operations, looking, changing, way))
-        }
-        pending.remove(number)
-        if not ways:
-            return operations[number]
-    return None
-
-
-def _ways_to(last: int, operations: list[Operation], looking: set[int], changing: set[int], way: Way) -> Iterator[Way]:
-    """Every way to stand after an operation, which pending ones may have gone before."""
-    # The third tells whether what happened last need never have happened: then something has to see it.
-    seen, stack = set(), [(*way, False)]
-    while stack:
-        state, done, optional = stack.pop()
-        for number in changing - done:
-            operation = operations[number]
-            if optional and operation.is_blind:
-                continue
-            for after in operation.after(state):
-                state_then, done_then = _noticed(operations, looking, after, done | {number})
-                then = (state_then, done_then, operation.end is None)
-                if last in done_then:
-                    yield state_then, done_then
-                elif then not in seen:
-                    seen.add(then)
-                    stack.append(then)
-
-
-def _noticed(operations: list[Operation], looking: set[int], state: State, done: frozenset[int]) -> Way:
-    """The same, with every operation done that only looks and is right now."""
-    right = [each for each in looking if each not in done and any(True for _ in operations[each].after(state))]
-    return state, done.union(right) if right else done
 
 
 def _told(operations: list[Operation], unexplained: Operation) -> str:

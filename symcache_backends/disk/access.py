@@ -11,6 +11,7 @@ an interrupt would leave it.
 from __future__ import annotations
 
 import fcntl
+import logging
 import sqlite3
 import threading
 import time
@@ -24,6 +25,8 @@ from symcache_core.file_lock import take
 
 from .folder import Folder, ReplacedError
 from .settings import PATH_SETTING, DiskSettings
+
+log = logging.getLogger("symcache")
 
 T = TypeVar("T")
 
@@ -57,6 +60,7 @@ class Access:
         self._is_closed = False
         self._folder: Folder | None = None
         self._writer: int | None = None
+        self._unsaid: list[str] = []
         self._forks = ForkGuard(self._begin)
 
     @property
@@ -73,6 +77,8 @@ class Access:
         """
         self._forks.check()
         self._check_open()
+        while self._unsaid:
+            log.warning("%s", self._unsaid.pop())
         if self._writer == threading.get_ident():
             raise BackendError(f"{self._name} was called from within its own write, as by the change of an update")
 
@@ -231,12 +237,8 @@ class Access:
                 # What SQLite knows of a file it knows for all connections of this process: a log that was replaced, or
                 # an index that cannot be written.
                 old.disconnect()
-            new = Folder(self._settings)
-            try:
-                new.open(time.monotonic() + self._timeout if write_before is None else write_before)
-            except BaseException:
-                new.retire()
-                raise
+            new = self._opened(time.monotonic() + self._timeout if write_before is None else write_before)
+            self._unsaid += [*new.unsaid, *(old.unsaid if old is not None else ())]
             if write_before is None or new.reason is None or old is None or not old.is_current():
                 self._replace(old, new)
             else:
@@ -249,6 +251,21 @@ class Access:
                 self._mutex.release()
             except RuntimeError:
                 pass
+
+    def _opened(self, deadline: float) -> Folder:
+        """Open what is at the path, again where something else has taken its place meanwhile."""
+        for _ in range(_OPENINGS):
+            new = Folder(self._settings)
+            try:
+                new.open(deadline)
+            except ReplacedError:
+                new.retire()
+            except BaseException:
+                new.retire()
+                raise
+            else:
+                return new
+        raise self.unavailable("it is replaced all the time")
 
     def _replace(self, old: Folder | None, new: Folder) -> None:
         word = new.word

@@ -38,11 +38,14 @@ from .database import (
 )
 from .forks import forks
 from .index import SharedIndex
+from .pairing import Pairing, drop_foreign_log, looks_restored, remember, remembered
 from .paths import (
     Descriptor,
     Identity,
+    identities,
     identity,
     identity_of,
+    look,
     names_in,
     newest,
     open_shared,
@@ -90,6 +93,8 @@ class Folder:
         """Why it takes no writes, if it does not."""
         self.word: SharedWord | None = None
         self.is_stale = False
+        self.unsaid: list[str] = []
+        """What is to be logged when no lock is held any more."""
         self._settings = settings
         self._database = database_of(settings.path)
         self._log, self._index_path = (beside(self._database, suffix) for suffix in ("-wal", "-shm"))
@@ -101,6 +106,7 @@ class Folder:
         self._word_file = Descriptor(-1)
         self._lock_identity: Identity | None = None
         self._identity: Identity | None = None
+        self._written = self._remembered = 0
         self.clock: DroppingClock | None = None
         self._unchanged: tuple[object, ...] = ()
         self._parameters = WRITING
@@ -142,7 +148,14 @@ class Folder:
             return False
         if self._parameters in (WITHOUT_LOG, WITHOUT_INDEX):
             return version(self._database, self._log) == self._unchanged
-        return identity(self._database) == self._identity
+        found = look(self._database)
+        if found is None or identity_of(found) != self._identity:
+            return False
+        if found.st_mtime_ns != self._written:
+            if found.st_mtime_ns < self._written and looks_restored(found):
+                return False
+            self._written = found.st_mtime_ns
+        return True
 
     def is_locked_at_path(self) -> bool:
         """Whether every file that is open is the one at the path; what is locked elsewhere is not locked."""
@@ -154,7 +167,7 @@ class Folder:
             return True
         if identity(self.lock_path) != self._lock_identity:
             return False
-        if self._con is not None and self._beside() != self._beside_identity:
+        if self._con is not None and identities(self._log, self._index_path) != self._beside_identity:
             return False
         self._checked_names = names if names is not None and time.time_ns() - names[2] > _COARSE else None
         return True
@@ -201,13 +214,19 @@ class Folder:
         Raises:
             OSError: It cannot be written.
         """
-        return None if self.word is None or self.lock.number < 0 else self.word.renew()
+        if self.word is None or self.lock.number < 0:
+            return None
+        if self._written != self._remembered:
+            self._remember()
+        return self.word.renew()
 
     def disconnect(self) -> None:
         """Close the connection, until it is needed again."""
         with self._gate:
             con, self._con = self._con, None
             if con is not None:
+                if self.reason is None:
+                    self._drop_foreign_log(self._pairing())  # else the last one to close writes it to the database
                 con.close()
 
     def retire(self, *, closes_files: bool = True) -> None:
@@ -264,6 +283,7 @@ class Folder:
     def _open_locked(self) -> None:
         seen = newest(self._database, self._log, self.lock_path)
         is_new = not self._database.exists()
+        self._drop_foreign_log(remembered(self.lock.number))
         self._parameters = MAKING if is_new else WRITING
         wanted = {"eviction_policy": self._settings.eviction, "size_limit": self._settings.size_limit}
         self.run(lambda con: self._prepare(con, wanted))
@@ -278,9 +298,10 @@ class Folder:
         # a forked child would then go on to hold.
         self._word_file = Descriptor(open_shared(self.lock_path))
         self.word = SharedWord(self._word_file.number)
+        self._remember()
 
     def _open_for_reading(self, reason: Exception) -> None:
-        self.reason = reason
+        self.reason = reason.with_traceback(None)  # it is kept, and this object is in its frames
         for parameters in (READING, WITHOUT_INDEX if version_of_log(self._log) else WITHOUT_LOG):
             self.disconnect()
             self._parameters, self._unchanged = parameters, version(self._database, self._log)
@@ -341,13 +362,27 @@ class Folder:
 
     def _note_beside(self) -> None:
         """Note which log and which index are open; a database that is being made has none yet."""
-        self._checked_names, self._beside_identity = None, self._beside()
+        self._checked_names, self._beside_identity = None, identities(self._log, self._index_path)
+        if (found := look(self._database)) is not None:
+            self._written = found.st_mtime_ns
         if (index := self._beside_identity[1]) is not None:
             self._index = SharedIndex(index)
             watch(self._index)
 
-    def _beside(self) -> list[Identity | None]:
-        return [identity(path) for path in (self._log, self._index_path)]
+    def _pairing(self) -> Pairing | None:
+        beside = self._beside_identity[0] if self._beside_identity else None
+        if self._lock_identity is None or self._identity is None or beside is None:
+            return None
+        return Pairing(self._lock_identity[1], self._identity[1], beside[1], self._written)
+
+    def _remember(self) -> None:
+        self._remembered = self._written
+        if (pairing := self._pairing()) is not None:
+            remember(self._word_file.number, pairing)
+
+    def _drop_foreign_log(self, known: Pairing | None) -> None:
+        if drop_foreign_log(self.lock_path, self._database, self._log, self._index_path, known):
+            self.unsaid.append(f"{self._log} was that of another database, which this one has replaced; it is dropped")
 
 
 def _data_version(con: sqlite3.Connection) -> int:

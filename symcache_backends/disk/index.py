@@ -37,9 +37,9 @@ class SharedIndex:
         """Give the file its size back; tells whether it was cut short."""
         return self._empty(only_if_cut_short=True)
 
-    def empty(self) -> None:
-        """Let SQLite make it anew; the caller keeps writers away."""
-        self._empty(only_if_cut_short=False)
+    def empty(self) -> bool:
+        """Let SQLite make it anew; the caller keeps writers away. Tells whether this process has it open."""
+        return self._empty(only_if_cut_short=False)
 
     def _empty(self, *, only_if_cut_short: bool) -> bool:
         # Not by its name, which may be another's by now, nor by a descriptor of our own: with the first one that is

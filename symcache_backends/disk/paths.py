@@ -39,31 +39,36 @@ def identity_of(found: os.stat_result) -> Identity:
 
 def identity(path: Path) -> Identity | None:
     """Which file is at a path."""
-    found = _look(path)
+    found = look(path)
     return None if found is None else (found.st_dev, found.st_ino)
+
+
+def identities(*paths: Path) -> list[Identity | None]:
+    """Which files are at paths."""
+    return [identity(path) for path in paths]
 
 
 def names_in(folder: Path) -> tuple[int, int, int] | None:
     """What changes when a file of a folder takes another's place, or the folder itself does."""
-    found = _look(folder)
+    found = look(folder)
     return None if found is None else (found.st_dev, found.st_ino, found.st_mtime_ns)
 
 
 def version(database: Path, log: Path) -> tuple[object, ...]:
     """What changes when someone writes to a database, where SQLite itself would not notice."""
-    found = _look(database)
+    found = look(database)
     return () if found is None else (identity_of(found), found.st_mtime_ns, found.st_size, version_of_log(log))
 
 
 def version_of_log(log: Path) -> tuple[int, int] | None:
     """The same of its log; ``None`` if that is empty, or not there."""
-    found = _look(log)
+    found = look(log)
     return (found.st_mtime_ns, found.st_size) if found is not None and found.st_size else None
 
 
 def newest(*files: Path) -> float | None:
     """When the last one of some files was written to, in seconds since the epoch; ``None`` if none is there."""
-    return max((found.st_mtime for file in files if (found := _look(file)) is not None), default=None)
+    return max((found.st_mtime for file in files if (found := look(file)) is not None), default=None)
 
 
 def refuse_other_kinds(path: Path, setting: str) -> None:
@@ -72,12 +77,13 @@ def refuse_other_kinds(path: Path, setting: str) -> None:
     Raises:
         ConfigurationError: There is.
     """
-    found = _look(path)
+    found = look(path)
     if found is not None and not stat.S_ISDIR(found.st_mode):
         raise ConfigurationError(f"{path} is no folder: set {setting!r} to another")
 
 
-def _look(path: Path) -> os.stat_result | None:
+def look(path: Path) -> os.stat_result | None:
+    """What is at a path, if anything."""
     try:
         return os.stat(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -14,6 +14,7 @@ from typing import Any
 
 from symcache_core.entries import unversioned
 from symcache_core.entries.items import Item, Unreadable
+from symcache_core.files import sync_folder
 from symcache_core.protocols import FOREVER
 
 from . import records
@@ -84,6 +85,8 @@ def _back_up(path: Path, text: bytes) -> None:
             continue  # a folder, say
         if there is None:
             replace(backup, [text])
-        elif there != text:
+        elif there == text:
+            sync_folder(path.parent)  # who made it may have been killed before its name was safe
+        else:
             continue
         return

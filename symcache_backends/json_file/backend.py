@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
+from weakref import ref
 
 from symcache_core.concurrency.forks import ForkGuard
 from symcache_core.errors import BackendUnavailableError, ClosedError
@@ -55,7 +56,8 @@ class JsonFileBackend:
         self._terms = Terms(path, shares_memory=shares_memory, durably=fsync, lock_timeout=lock_timeout)
         self._closed = False
         self._log = LateLog()
-        self._forks = ForkGuard(self._begin)
+        this = ref(self)  # so that a store that is dropped without being closed lets go at once
+        self._forks = ForkGuard(lambda: _begin(this))
 
     def read(self, key: str) -> bytes | None:
         """The entry under a key."""
@@ -153,6 +155,7 @@ class JsonFileBackend:
         """Compact if nobody else has the store open, as far as that can be done, and let go of it."""
         if self._closed:
             return
+        self._files.check_thread()
         try:
             self._alone(lambda _view: self._files.compact_at_the_end())
             drop_unused(beside(self._files.path(), ".leases"))
@@ -161,11 +164,11 @@ class JsonFileBackend:
         except BackendUnavailableError as error:
             self._log.add(logging.INFO, "closed without compacting: %s", error)
         finally:
-            self._closed = True
             self._files.close()
+            self._closed = True
             self._log.tell()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Open the store; in a forked child anew, as what it has inherited is its parent's."""
         inherited: SharedFiles | None = vars(self).get("_files")
         files = SharedFiles(self._terms, self._log)
@@ -205,3 +208,8 @@ class JsonFileBackend:
 
     def _unavailable(self, error: OSError) -> BackendUnavailableError:
         return BackendUnavailableError(f"{self._path} (setting 'backends.json.path'): {error.strerror or error}")
+
+
+def _begin(store: ref[JsonFileBackend]) -> None:
+    if (there := store()) is not None:
+        there.begin()

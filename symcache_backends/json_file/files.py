@@ -75,23 +75,6 @@ def target(path: Path) -> Path:
     return found if path.is_symlink() else path
 
 
-def make_folder(folder: Path, *, durably: bool) -> None:
-    """Make a folder and its parents, as far as they are not there.
-
-    Args:
-        folder: Which.
-        durably: Whether what was made survives a power loss.
-    """
-    missing = []
-    while not folder.is_dir() and folder != folder.parent:
-        missing.append(folder)
-        folder = folder.parent
-    for each in reversed(missing):
-        each.mkdir(exist_ok=True)
-        if durably:
-            sync_folder(each.parent)
-
-
 def replace(path: Path, pieces: Iterable[bytes], *, before: Callable[[], None] | None = None) -> None:
     """Put new content in place of a file so that a crash at any moment leaves the old or the new one, whole.
 

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from symcache_core.errors import CorruptStoreError, LockTimeoutError
 from symcache_core.file_lock import take
+from symcache_core.files import is_at, make_folder
 
 from ..shared_word import SharedWord
 from .adoption import adopt, is_unversioned
-from .files import ReplacedError, beside, look_at, make_folder, open_file, place, target
+from .files import ReplacedError, beside, look_at, open_file, place, target
 from .late_log import LateLog
+from .recovery import cut_damaged_end
 from .store_time import StoreTime
 from .view import View
 
@@ -48,6 +50,7 @@ class Opened:
     Args:
         path: The snapshot.
         lock: The file ``.lock``, which is locked while the others are written.
+        shared: The same file, opened once more: what is mapped into memory.
         word: The word in it that tells others of writes; none if no memory is shared.
         known: What stood in it before the files were read.
         view: What has been read.
@@ -60,6 +63,7 @@ class Opened:
         view: View,
         *,
         lock: FileIO | None = None,
+        shared: FileIO | None = None,
         word: SharedWord | None = None,
         known: int | None = None,
         trouble: OSError | LockTimeoutError | None = None,
@@ -67,6 +71,7 @@ class Opened:
         self.path = path
         self.view = view
         self.lock = lock
+        self._shared = shared
         self.word = word
         self.known = known
         self.trouble = trouble
@@ -82,8 +87,8 @@ class Opened:
         if self.word is not None:
             self.word.leave()
         self.view.close()
-        if self.lock is not None:
-            self.lock.close()
+        for file in filter(None, (self.lock, self._shared)):
+            file.close()
 
 
 class Opener:
@@ -131,16 +136,21 @@ class Opener:
     def take(self, lock: FileIO, path: Path, began: float) -> None:
         """Wait for the store's lock, as :func:`symcache_core.file_lock.take` does; who waited before has waited."""
         waited = time.monotonic() - began
-        take(lock.fileno(), beside(path, ".lock"), max(0.0, self._terms.lock_timeout - waited))
+        take(lock.fileno(), beside(path, ".lock"), max(0.0, round(self._terms.lock_timeout - waited, 3)))
 
     def _open_to_write(self, path: Path, began: float) -> Opened:
         make_folder(path.parent, durably=self._terms.durably)
-        word, lock = None, open_file(beside(path, ".lock"), os.O_RDWR | os.O_CREAT)
+        word = shared = None
+        lock = open_file(beside(path, ".lock"), os.O_RDWR | os.O_CREAT)
         try:
+            if self._terms.shares_memory:
+                # Opened for itself, as a forked child keeps the memory, and with it what it is mapped from.
+                shared = open_file(beside(path, ".lock"), os.O_RDWR)
             try:
                 self.take(lock, path, began)
                 adopt(path, self._log)
-                word = SharedWord(lock.fileno()) if self._terms.shares_memory else None
+                cut_damaged_end(path, self._log)
+                word = None if shared is None else SharedWord(shared.fileno())
             finally:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_UN)
@@ -148,11 +158,12 @@ class Opener:
                     fcntl.flock(lock, fcntl.LOCK_UN)
             # The word is read before the files, so that a write in between shows as a change the next time.
             known = None if word is None else word.cells[0]
-            opened = Opened(path, self.view(path, writes=True), lock=lock, word=word, known=known)
+            opened = Opened(path, self.view(path, writes=True), lock=lock, shared=shared, word=word, known=known)
         except BaseException:
-            lock.close()
+            for file in filter(None, (lock, shared)):
+                file.close()
             raise
-        if not opened.is_locked_by_all():
+        if not opened.is_locked_by_all() or (shared is not None and not is_at(beside(path, ".lock"), shared.fileno())):
             opened.let_go()
             raise ReplacedError(path)
         return opened

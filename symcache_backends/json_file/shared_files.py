@@ -14,7 +14,6 @@ import fcntl
 import logging
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from io import FileIO
 from pathlib import Path
 from threading import Lock, get_ident
@@ -32,6 +31,7 @@ from symcache_core.errors import (
 
 from .compaction import forget, rewrite
 from .files import ReplacedError, beside
+from .forks import forks
 from .late_log import LateLog
 from .opening import Opened, Opener, Terms
 from .view import News, View
@@ -77,8 +77,9 @@ class SharedFiles:
 
     def open(self) -> None:
         """Open the files."""
-        with self._writing, self._looking:
+        with self._writing:
             self._exchange(monotonic(), to_write=False)
+        forks.watch(self)
 
     @property
     def has_word(self) -> bool:
@@ -89,14 +90,30 @@ class SharedFiles:
         """Where the store is, its symlink followed."""
         return self._terms.path if self._opened is None else self._opened.path
 
+    def check_thread(self) -> None:
+        """Refuse to be used by a thread that is using this already, and would wait for itself.
+
+        Raises:
+            BackendError: It is.
+        """
+        if get_ident() in (self._writer, self._reader):
+            raise BackendError(
+                f"{self._terms.path} was used in the midst of being used by the same thread: "
+                "what 'update' calls, a signal handler or a destructor must not"
+            )
+
     def close(self) -> None:
         """Let go of the files."""
         with self._writing, self._looking:
-            self._closed = True
-            self.let_go()
+            self._writer = get_ident()
+            try:
+                self._closed = True
+                self.let_go()
+            finally:
+                self._writer = 0
 
     def let_go(self) -> None:
-        """Close what is open, with no lock held: in a forked child, whose parent's locks those are."""
+        """Close what is open, and unlock nothing: in a forked child that is its parent's."""
         opened, self._opened = self._opened, None
         self.cells, self.known = _NO_WORD, None
         if opened is not None:
@@ -106,7 +123,7 @@ class SharedFiles:
         """Act on the view, up to date, without changing anything."""
         thread = get_ident()
         if thread in (self._writer, self._reader):
-            raise self._used_within_itself()
+            self.check_thread()
         for _attempt in range(_ATTEMPTS):
             with self._looking:
                 self._reader = thread
@@ -119,16 +136,20 @@ class SharedFiles:
                     continue
                 finally:
                     self._reader = 0
-            with self._writing, self._looking:
-                if opened is self._still_open():
-                    self._exchange(monotonic(), to_write=False)
+            with self._writing:
+                self._writer = thread
+                try:
+                    if opened is self._still_open():
+                        self._exchange(monotonic(), to_write=False)
+                finally:
+                    self._writer = 0
         raise ReplacedError(self._terms.path)
 
     def alone(self, act: Callable[[View], T]) -> T:
         """Act on the view, up to date, with nobody else writing; then let the others know."""
         thread, began = get_ident(), monotonic()
         if thread in (self._writer, self._reader):
-            raise self._used_within_itself()
+            self.check_thread()
         with self._writing:
             self._writer = thread
             try:
@@ -149,14 +170,16 @@ class SharedFiles:
                                         self._try_to_compact(opened)
                                     self._is_unsure = False
                                     return outcome
+                        except ReplacedError:
+                            if self._opened is not opened:  # in a child that was forked by what 'update' calls
+                                raise
                         finally:
                             try:
                                 self._release(opened, lock)
                             finally:
                                 if self._holds:
                                     self._release(opened, lock)
-                    with self._looking:
-                        self._exchange(began, to_write=True)
+                    self._exchange(began, to_write=True)
             finally:
                 self._writer = 0
         raise ReplacedError(self._terms.path)
@@ -168,7 +191,8 @@ class SharedFiles:
     def clear(self) -> None:
         """Drop every entry; for who acts alone."""
         opened = self._still_open()
-        forget(opened.path, opened.view.names_in_snapshot(), before=lambda: self._check_current(opened))
+        names = self._current_view(opened).names_in_snapshot()
+        forget(opened.path, names, before=lambda: self._check_current(opened))
         self._need_view_anew(opened)
         self._try_to_compact(opened)
 
@@ -183,19 +207,13 @@ class SharedFiles:
         path = self.path()
         return sum(file.stat().st_size for file in (path, beside(path, ".journal")) if file.exists())
 
-    def _used_within_itself(self) -> BackendError:
-        return BackendError(
-            f"{self._terms.path} was used in the midst of being used by the same thread: "
-            "what 'update' calls, a signal handler or a destructor must not"
-        )
-
     def _still_open(self) -> Opened:
         if self._closed or self._opened is None:
             raise ClosedError(f"the json backend at {self._terms.path} is closed")
         return self._opened
 
     def _exchange(self, began: float, *, to_write: bool) -> None:
-        """Open the files at the path in place of those that are open; the caller holds both locks."""
+        """Open the files at the path in place of those that are open, for who writes; others read on meanwhile."""
         old = self._opened
         try:
             new = self._opener.open(began, to_write=to_write)
@@ -204,10 +222,11 @@ class SharedFiles:
                 raise
             raise BackendUnavailableError(str(error)) from None
         cells = _NO_WORD if new.word is None else new.word.cells
-        # Nothing comes between these, so that what is closed is never what is open.
-        self._opened, self.cells, self.known, self.generation = new, cells, new.known, self.generation + 1
-        if old is not None:
-            old.let_go()
+        with self._looking:
+            # Nothing comes between these, so that what is closed is never what is open.
+            self._opened, self.cells, self.known, self.generation = new, cells, new.known, self.generation + 1
+            if old is not None:
+                old.let_go()
 
     def _catch_up(self, opened: Opened) -> bool:
         """Bring the view up to date; false if what is open is not what is at the path.
@@ -253,6 +272,9 @@ class SharedFiles:
 
     def _release(self, opened: Opened, lock: FileIO) -> None:
         """Let others know that someone has written, and let them write; a second time does no harm."""
+        if lock.closed:  # in a child that was forked by what 'update' calls: the lock is its parent's
+            self._holds = self._owes_news = self._is_unsure = False
+            return
         if self._owes_news:
             if opened.word is not None:
                 try:
@@ -282,16 +304,23 @@ class SharedFiles:
         return opened.path is not self._terms.path and os.path.realpath(self._terms.path) != str(opened.path)
 
     def _rewrite(self, opened: Opened) -> None:
+        def before_snapshot() -> None:
+            # Of a journal that a power loss cuts short, the lines that are left would undo what the snapshot has.
+            view.sync()
+            self._check_current(opened)
+
         def before_journal() -> None:
             if not opened.is_locked_by_all():
                 raise ReplacedError(opened.path)
 
+        view = self._current_view(opened)
+        rewrite(opened.path, view.kept(), view.rejected, before_snapshot=before_snapshot, before_journal=before_journal)
+        self._need_view_anew(opened)
+
+    def _current_view(self, opened: Opened) -> View:
         if not opened.view.is_current():  # someone was stopped between replacing the one file and the other
             self._need_view_anew(opened)
-        view = opened.view
-        before = partial(self._check_current, opened)
-        rewrite(opened.path, view.kept(), view.rejected, before_snapshot=before, before_journal=before_journal)
-        self._need_view_anew(opened)
+        return opened.view
 
     def _check_current(self, opened: Opened) -> None:
         if not (opened.is_locked_by_all() and opened.view.is_current()):

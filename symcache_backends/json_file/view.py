@@ -154,6 +154,10 @@ class View:
         os.ftruncate(self._file(), self._seen)
         self.has_torn_tail = False
 
+    def sync(self) -> None:
+        """Make the journal survive a power loss as it is."""
+        sync(self._file())
+
     def keys(self) -> list[str]:
         """Every key that has an entry."""
         keys = []
@@ -259,7 +263,7 @@ class View:
         return b"" if file is None else os.pread(file.fileno(), length, start)
 
     def _file(self) -> int:
-        if self._journal is None:
+        if self._journal is None or self._journal.closed:
             raise ReplacedError(self._path)
         return self._journal.fileno()
 

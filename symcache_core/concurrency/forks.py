@@ -24,10 +24,16 @@ class ForkGuard:
     def __init__(self, begin: Callable[[], None], afterwards: Callable[[], None] = lambda: None) -> None:
         self._begin = begin
         self._afterwards = afterwards
-        self._lock = threading.Lock()
+        # One for each process: a child may be forked while another thread of its parent holds the parent's.
+        self._locks: dict[int, threading.Lock] = {}
         self._beginning = threading.local()
         begin()
         self._pid = os.getpid()
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this is a forked child that has not used it."""
+        return self._pid != os.getpid()
 
     def check(self) -> None:
         """Begin anew if this is another process than the one that began.
@@ -40,7 +46,7 @@ class ForkGuard:
             return
         if hasattr(self._beginning, "anew"):
             raise BackendUnavailableError("it is just being opened anew after a fork")
-        with self._lock:
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
             if self._pid == os.getpid():
                 return
             self._beginning.anew = True

@@ -36,6 +36,11 @@ class LoopThread:
         self._running: _Running | None = None
         self._closed = False
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its thread runs; in a forked child it does not."""
+        return self._running is not None and self._running.thread.is_alive()
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and wait for what it gives; Ctrl-C while waiting cancels it.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pandas as pd
 
@@ -17,6 +17,7 @@ from ..concurrency.once import Once
 from ..concurrency.workers import WorkerThreads, in_a_thread
 from ..errors import ClosedError, ConfigurationError
 from ..factory import open_symbol_cache
+from ..messages import warn_unclosed
 from ..models import Lookup
 from ..paths import absolute_setting
 from ..protocols import CanClose, Clock, ExternalDataProvider, HasAsOf, SymbolCache
@@ -34,7 +35,7 @@ from .report import ProgressCallback
 from .signatures import takes_arguments_of
 
 
-class DataManager:
+class DataManager(AbstractContextManager["DataManager"]):
     """Loads bars and looks symbols up, from any thread, with or without a running event loop.
 
     Making one costs next to nothing: the cache and the provider open with the first call that needs them, and run on
@@ -50,6 +51,8 @@ class DataManager:
     Raises:
         ConfigurationError: The external provider does not say its name, or another one than the settings.
     """
+
+    _closed = True  # until it is open
 
     def __init__(
         self,
@@ -246,13 +249,14 @@ class DataManager:
             self._loop.close()
             self._threads.close()
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if not self._closed and self._loop.is_running:
+            warn_unclosed(self, "DataManager")
 
     def _check_open(self) -> None:
         if self._closed:

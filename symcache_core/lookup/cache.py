@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Self
 
@@ -10,6 +10,7 @@ from .. import policy as rules
 from ..concurrency.forks import ForkGuard
 from ..concurrency.threads import StorageThreads
 from ..errors import ClosedError
+from ..messages import warn_unclosed
 from ..models import CachedSymbolInfo, CacheStats, Lookup, Outcome, SymbolLookup
 from ..policy import Policy, Rule
 from ..protocols import AnyAnswer, Clock, StorageBackend, Validate
@@ -39,6 +40,7 @@ class PolicyCache:
     """
 
     get: Get
+    _closed = True  # until it is open
 
     def __init__(
         self,
@@ -60,15 +62,18 @@ class PolicyCache:
         self._provider = provider
         self._policy = policy
         self._clock = clock
+        self._forks = ForkGuard(self._begin, lambda: self._let_go())  # noqa: PLW0108  # each beginning makes another
         self._closed = False
-        self._inherited: Fleet | None = None
-        self._forks = ForkGuard(self._begin, self._let_go)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if not (self._closed or self._forks.is_inherited):
+            warn_unclosed(self, f"symbol cache of provider {self._provider!r} over {self._name!r}")
 
     def peek(self, symbol: str) -> CachedSymbolInfo | None:
         """Whatever is known of a symbol, over or not; counts as no lookup."""
@@ -261,7 +266,8 @@ class PolicyCache:
 
         A thread that is not there may hold the parent's locks, and what waits or has been counted is the parent's.
         """
-        self._inherited = inherited.fleet if (inherited := vars(self).get("_asking")) else None
+        inherited: Asking | None = vars(self).get("_asking")
+        self._let_go: Callable[[], None] = (lambda: None) if inherited is None else inherited.fleet.abandon
         near = NearCache(self._near_cache_size, self._near_cache_age)
         terms = self._policy, self._clock
         self._known = Known(self._backend, self._provider, *terms, near=near, storage_retry=self._storage_retry)
@@ -273,11 +279,6 @@ class PolicyCache:
         self._threads = StorageThreads(reach.patience, reach.gave_up)
         fleet = Fleet(self._backend, self._threads, reach)
         self._asking = Asking(self._known, self._find, self._calls, fleet, self._threads, *terms, self._counters.tally)
-
-    def _let_go(self) -> None:
-        if self._inherited is not None:
-            self._inherited.abandon()
-            self._inherited = None
 
     def _get(self, symbol: str, timeframes: Iterable[str]) -> CachedSymbolInfo | None:
         wanted, now = _names(timeframes), self._clock()

@@ -188,6 +188,7 @@ class Known:
         Raises:
             BackendError: The storage did not take it.
         """
+        self.near.forget(key)  # an interrupt may come before the second time
         try:
             return self.storage.change(key, self.merging(key, answer, ()))
         finally:
@@ -199,6 +200,7 @@ class Known:
         Raises:
             BackendError: The storage did not do it.
         """
+        self.near.forget(key)
         try:
             return self.storage.delete(key)
         finally:
@@ -210,6 +212,7 @@ class Known:
         Raises:
             BackendError: The storage did not do it.
         """
+        self.near.clear()
         try:
             return self.storage.clear()
         finally:

@@ -23,6 +23,7 @@ from ..errors import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
+from ..messages import warn_unclosed
 from .deadline import Deadline
 from .embedded import EmbeddedHost
 
@@ -43,12 +44,19 @@ class HostClient:
         ConfigurationError: The URL or the token cannot be used.
     """
 
+    _closed = True  # until it is open
+
     def __init__(self, host: str | EmbeddedHost, *, token: SecretStr | None) -> None:
         self._host = host if isinstance(host, EmbeddedHost) else _checked(host)
         self._headers = {} if token is None else {"Authorization": f"Bearer {_checked_token(token)}"}
         self._name = secrets.token_hex(4)
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
+        self._user: int | None = None
         self._closed = False
+
+    def __del__(self) -> None:
+        if not self._closed and self._user == os.getpid():
+            warn_unclosed(self, "data adapter", "await its aclose()")
 
     async def post(
         self, path: str, body: dict[str, Any], deadline: Deadline, *, urgent: bool = True
@@ -113,6 +121,7 @@ class HostClient:
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
+            self._user = os.getpid()
             # A proxy or a .netrc of this machine is meant for the world outside, not for a neighbour.
             client = self._clients[loop] = httpx.AsyncClient(
                 headers=self._headers,

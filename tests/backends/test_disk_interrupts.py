@@ -23,8 +23,10 @@ def opened():
     return DiskBackend(DiskSettings(path=folder, lock_timeout=5))
 
 def interrupt(_number, _frame):
-    raise KeyboardInterrupt
+    if armed:  # it may come late
+        raise KeyboardInterrupt
 
+armed = False
 signal.signal(signal.SIGALRM, interrupt)
 store, neighbour = opened(), opened()
 known = {}  # what is there, or may be there
@@ -56,7 +58,11 @@ def act(kind, key, entry):
         store.generation()
 
 KINDS = ["write"] * 4 + ["update"] * 3 + ["delete", "read", "read", "keys", "compact", "generation"]
-files = len(os.listdir("/dev/fd"))
+def files():
+    there = [f"/dev/fd/{number}" for number in os.listdir("/dev/fd")]
+    return [os.readlink(file) for file in there if os.path.islink(file)]
+
+before = len(files())
 while interrupted < wanted:
     count += 1
     kind, key = chance.choice(KINDS), f"key{chance.randrange(20)}"
@@ -64,12 +70,13 @@ while interrupted < wanted:
     after = {"write": entry, "update": entry, "delete": None}
     try:
         try:
+            armed = True
             signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, 150e-6))
             act(kind, key, entry)
         finally:
+            armed = False
             signal.setitimer(signal.ITIMER_REAL, 0)
     except KeyboardInterrupt:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         interrupted += 1
         if kind in after:
             known[key] = known.get(key, {None}) | {after[kind]}
@@ -86,7 +93,7 @@ while interrupted < wanted:
     known[key] = {there}
     if interrupted % 500 == 499:
         move()
-assert len(os.listdir("/dev/fd")) < files + 10, os.listdir("/dev/fd")
+assert len(files()) < before + 10, sorted(files())
 for key, entries in known.items():
     assert store.read(key) in entries, key
 store.close()

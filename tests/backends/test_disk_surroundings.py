@@ -14,6 +14,7 @@ import pytest
 
 from symcache_backends.disk import DiskBackend, DiskSettings
 from symcache_backends.disk import clock as disk_clock
+from symcache_backends.disk.folder import Folder, ReplacedError
 from symcache_core.errors import BackendError, BackendUnavailableError, ClosedError, ConfigurationError
 
 backend = "diskcache"
@@ -456,3 +457,21 @@ def test_compaction_drops_any_number_of_entries(store, folder):
     store.write("key", b"{}", FAR)
     store.compact()
     assert rows(folder) == {"key"}
+
+
+@pytest.mark.parametrize(("times", "opens"), [(3, True), (10_000, False)])
+def test_a_folder_that_is_replaced_while_it_is_being_opened_is_opened_again(folder, opened, monkeypatch, times, opens):
+    real, replaced = Folder.open, []
+
+    def open_replaced(self, deadline):
+        if len(replaced) < times:
+            replaced.append(self)
+            raise ReplacedError
+        real(self, deadline)
+
+    monkeypatch.setattr(Folder, "open", open_replaced)
+    if opens:
+        opened(folder).write("k", b"{}", FAR)
+    else:
+        with pytest.raises(BackendUnavailableError, match="replaced all the time"):
+            opened(folder)

@@ -58,13 +58,24 @@ def test_every_setting_and_option_is_documented():
                 assert re.search(row, documented, re.MULTILINE), (backend.name, name)
 
 
-def test_every_rule_of_a_lookup_names_its_setting_with_its_default_and_a_test_that_exists():
-    tests = {
+def existing_tests():
+    return {
         name
         for folder in (ROOT / "tests", Path(symcache_core.__file__).parent / "testing")
         for path in folder.rglob("*.py")
         for name in re.findall(r"def (test_\w+)", path.read_text())
     }
+
+
+def test_everything_that_storage_goes_through_names_a_test_that_exists():
+    rows = re.findall(r"^\|.*`test_.*$", (ROOT / "docs" / "storage.md").read_text(), re.MULTILINE)
+    assert len(rows) > 20
+    for row in rows:
+        assert set(re.findall(r"`(test_\w+)`", row)) <= existing_tests(), row
+
+
+def test_every_rule_of_a_lookup_names_its_setting_with_its_default_and_a_test_that_exists():
+    tests = existing_tests()
     page = (ROOT / "docs" / "lookups.md").read_text()
     rules = [row.strip("|").replace("\\|", "/").split("|") for row in re.findall(r"^\|.*`test_.*$", page, re.MULTILINE)]
     assert len(rules) > 30

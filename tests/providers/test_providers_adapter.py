@@ -360,6 +360,7 @@ def test_two_loops_at_once_share_it(replay_url):
     for thread in threads:
         thread.join()
     assert not both.broken
+    asyncio.run(adapter.aclose())
 
 
 def test_an_idle_connection_is_given_up_before_the_host_closes_it_under_a_request():

@@ -9,6 +9,7 @@ With ``"neighbour": true`` it works beside such a program until standard input c
 
 import faulthandler
 import fcntl
+import gc
 import json
 import os
 import random
@@ -23,6 +24,7 @@ from contextlib import closing
 from itertools import count
 from pathlib import Path
 
+from pydantic_core import PydanticSerializationError
 from system.storing_child import STORES
 
 from symcache_core import SymcacheSettings
@@ -53,6 +55,11 @@ class Interruptions:
             result = act()
             self._armed = False
         except KeyboardInterrupt:
+            return True, traceback.format_exc()
+        except PydanticSerializationError as error:
+            # A serializer in Python that is interrupted is an error of pydantic's.
+            if "KeyboardInterrupt" not in str(error):
+                raise
             return True, traceback.format_exc()
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         self._usual[what] = 0.9 * usual + 0.1 * (time.perf_counter() - began)
@@ -88,7 +95,7 @@ class Program:
         """Make calls until so many were interrupted; gives what was found."""
         interruptions = Interruptions(self._chance)
         self._look("nothing")
-        before, lost = descriptors(), 0
+        before = descriptors()
         while self.interrupts < self._order["moments"] and not self.problems:
             what, act, may_be = self._some_call()
             hit, told = interruptions.during(what, act)
@@ -102,7 +109,8 @@ class Program:
                 self._check(f"{what}, interrupted at\n{told}")
             else:
                 self._known.update({key: {value} for key, value in may_be.items()})
-            lost = descriptors() - before
+        gc.collect()  # what was interrupted while it was opened may be part of a circle
+        lost = descriptors() - before
         self._store.close()
         return {
             "interrupts": self.interrupts,

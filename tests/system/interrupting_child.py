@@ -3,7 +3,8 @@
 Python looks for signals where a function begins, where a generator goes on, and after each call of a function written
 in C. These are the points that a profiler is told of, and from there KeyboardInterrupt is raised.
 
-Started as ``python interrupting_child.py ORDER``; a line of JSON for each situation goes to standard output.
+Started as ``python interrupting_child.py ORDER``; a line of JSON for each situation, or for those that are named by
+``only``, goes to standard output.
 """
 
 import faulthandler
@@ -15,8 +16,10 @@ import threading
 import traceback
 from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
+from functools import partial
 from pathlib import Path
 
+from pydantic_core import PydanticSerializationError
 from system.interrupted_child import DESCRIPTORS, PRECIOUS, descriptors, holders
 from system.storing_child import STORES
 
@@ -43,7 +46,9 @@ class Interruption:
         sys.setprofile(self._event)
         try:
             act()
-        except KeyboardInterrupt as error:
+        except BaseException as error:
+            if not self.reached:
+                raise
             return error
         finally:
             sys.setprofile(None)
@@ -74,6 +79,7 @@ class Place:
         self.other = None if alone else self.open()
         for number in range(3):
             self.store.write(self.keys[number], str(number))
+        self.store.read_many(self.keys)  # so that a near cache has them
 
     def open(self):
         return self.make(self.settings)
@@ -123,6 +129,9 @@ def situations(place):
         "delete": (nothing, place.does("delete", keys[0]), {**first, keys[0]: {"0", None}}),
         "keys": (nothing, place.does("keys"), first),
         "clear": (nothing, place.does("clear"), cleared),
+        "clear after another's write": (
+            written, place.does("clear"), {**cleared, keys[3]: {"3", None}}
+        ),
         "compact": (nothing, place.does("compact"), first),
         "close": (nothing, place.does("close"), first),
         "open": (place.does("close"), lambda: setattr(place, "store", place.open()), first),
@@ -149,7 +158,11 @@ def interrupt_everywhere(place, name, every, own):
             return found
         found["points"] += 1
         where = "".join(traceback.format_exception(error)[-5:]) if error else "an interrupt that was swallowed"
-        if why := within_time(lambda: look(place, name, may_be, own)):
+        why = within_time(partial(look, place, name, may_be, own, clears=point % 2))
+        # A serializer in Python that is interrupted is an error of pydantic's.
+        if not isinstance(error, KeyboardInterrupt | PydanticSerializationError | None):
+            why = why or f"it ends as {error!r}"
+        if why:
             found["problems"].append(f"{name}, point {point}: {why}\n{where}")
         del error
         with suppress(Exception):
@@ -178,8 +191,8 @@ def within_time(act):
     return found[0]
 
 
-def look(place, name, may_be, own):
-    """What must hold after an interrupt; gives what does not."""
+def look(place, name, may_be, own, *, clears):
+    """What must hold after an interrupt; gives what does not. Another program clears the store, or compacts it."""
     if why := taken(place.path):
         return why
     own.write_bytes(PRECIOUS)
@@ -189,8 +202,6 @@ def look(place, name, may_be, own):
         place.store = place.open()
     place.store.write(place.keys[4], "4")
     may_be = {**may_be, place.keys[4]: {"4"}}
-    if place.other is not None:
-        place.other.compact()
     fresh = place.open()
     try:
         for who, store in ("itself", place.store), ("another", place.other or fresh), ("who opens it", fresh):
@@ -199,6 +210,11 @@ def look(place, name, may_be, own):
             if wrong:
                 return f"{who} sees {wrong}"
             may_be = {key: {value} for key, value in seen.items()}
+            if store is place.other and clears:
+                store.clear()
+                may_be = {key: {None} for key in place.keys}
+            elif store is place.other:
+                store.compact()
     finally:
         fresh.close()
         for file in files:
@@ -231,7 +247,7 @@ def main():
     order = json.loads(sys.argv[1])
     faulthandler.dump_traceback_later(order["patience"], exit=True)
     place = Place(order)
-    for name in situations(place):
+    for name in order.get("only") or situations(place):
         found = interrupt_everywhere(place, name, order["every"], Path(order["own"]))
         print(json.dumps(found), flush=True)
 

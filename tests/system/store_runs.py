@@ -5,8 +5,9 @@ import random
 import shutil
 import signal
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
+from itertools import cycle
 
 from linearizability import Operation, violations
 from system.store_history import History, StoreWorkers, history_of
@@ -14,10 +15,14 @@ from system.store_history import History, StoreWorkers, history_of
 from symcache_core import SymcacheSettings
 from symcache_core.factory import open_backend
 
-KEYS = {
-    "backend": [f"ib||S{number}||" for number in range(40)],
-    "cache": [f"S{number}" for number in range(40)],
-}
+KEYS = {"backend": "ib||S{}||", "cache": "S{}"}
+BLINDLY = {"update": "write", "delete": "clear"}
+"""What does the same, whatever was there."""
+
+SETTLES = 150_000_000
+"""Nanoseconds after a deletion within which each process has looked at what is at the path: the json store does so at
+least every 0.1 s."""
+
 CHANCES = {"clear": 0.0005, "compact": 0.002}
 
 
@@ -38,7 +43,9 @@ class Run:
 
     def __init__(self, folder, backend, level, processes, seconds, *, options=(), chances=(), threads=1, trees=(None,)):
         self.folder, self.backend, self.level = folder, backend, level
-        self.keys, self.chance = KEYS[level], random.Random(1)
+        # The more processes are at work on one key, the longer the check takes.
+        self.keys = [KEYS[level].format(number) for number in range(max(40, 4 * processes))]
+        self.chance = random.Random(1)
         self.workers = [StoreWorkers(folder / f"notes{number}", tree) for number, tree in enumerate(trees)]
         self.kills = self.stops = 0
         self.moves = []
@@ -70,9 +77,11 @@ class Run:
             self._until = time.monotonic() + self._seconds
             for number in range(self._processes):
                 self.start_one(self.workers[number % len(self.workers)])
-            while time.monotonic() < self._until and disturbances:
+            for disturb in cycle(disturbances):
                 time.sleep(self.chance.uniform(0.01, 0.1))
-                self.chance.choice(disturbances)(self)
+                if time.monotonic() > self._until:
+                    break
+                disturb(self)
             for workers in self.workers:
                 workers.wait()
         finally:
@@ -83,8 +92,7 @@ class Run:
             history_of(workers.notes, history)
         if self.moves:
             history.operations = list(self._located(history.operations))
-        for number in range(len(self.stores)):
-            history.operations += self._last_look(number)
+        history.operations += [look for number in range(len(self.stores)) for look in self._last_look(number, history)]
         return history
 
     def check(self, history, *, least, failing=False):
@@ -107,33 +115,45 @@ class Run:
         """The same, each with the stores that were at the path while it was under way.
 
         Who only reads may not have noticed the last move: it then still sees what was there before. What was under way
-        while a folder was being deleted file by file is not known.
+        while a folder was being deleted file by file is not known; for a moment afterwards some of the deleted files
+        may still be seen, but what is written counts.
         """
         for operation in operations:
-            now, former, begun_in = 0, 0, set()
-            deleted = False
+            now, former, begun_in, deleted, settling = 0, 0, set(), False, False
+            last = operation.start if operation.end is None else operation.end
             for start, end, store, by_and_by in self.moves:
                 if end < operation.start:
                     now, former = store, now
                 elif operation.end is None or start <= operation.end:
                     begun_in.add(store)
-                    deleted |= by_and_by and start <= (operation.end or start)
+                deleted |= by_and_by and start <= last and operation.start <= end
+                settling |= by_and_by and start <= last and operation.start <= end + SETTLES
+            if settling and operation.looks:
+                continue
+            what = BLINDLY.get(operation.what, operation.what) if settling else operation.what
             stores = begun_in | {now} | ({former} if operation.looks else set())
-            yield replace(operation, stores=tuple(sorted(stores)), end=None if deleted else operation.end)
+            end = None if deleted else operation.end
+            yield replace(operation, what=what, stores=tuple(sorted(stores)), end=end)
 
-    def _last_look(self, number):
-        """What someone sees who opens a store afterwards."""
-        if self.level != "backend" or not self.stores[number].exists():
+    def _last_look(self, number, history):
+        """What someone sees who opens a store afterwards: told as if they had looked once nobody could use it any more.
+
+        The later it is told, the longer the check has to follow what the store may have. One that is gone is told as
+        cleared, since nobody sees what it had.
+        """
+        last = dict.fromkeys(self.keys, 0)
+        for each in history.operations:
+            if number in each.stores:
+                last[each.key] = max(last[each.key], each.end or each.start)
+        if self.level != "backend":
             return
-        backend = open_backend(SymcacheSettings(**self.settings(self.stores[number])))
-        try:
-            for key in self.keys:
-                start, entry = time.monotonic_ns(), backend.read(key)
-                value = None if entry is None else entry.decode().split('"')[3]
-                end = time.monotonic_ns()
-                yield Operation("read", key, start, end, result=value, stores=(number,), who="last look")
-        finally:
-            backend.close()
+        there = {}
+        if exists := self.stores[number].exists():
+            with closing(open_backend(SymcacheSettings(**self.settings(self.stores[number])))) as backend:
+                there = {key: entry.decode().split('"')[3] for key, entry in backend.read_many(self.keys).items()}
+        for key, end in last.items():
+            moment, what = end + 1, "read" if exists else "clear"
+            yield Operation(what, key, moment, moment, result=there.get(key), stores=(number,), who="last look")
 
 
 def kill(run):

@@ -131,7 +131,7 @@ class Worker:
         self._begin()
 
     def run(self):
-        self._store = STORES[self._order["level"]](self._settings)
+        self._open()
         self._work_aside()
         chances = self._order["chances"]
         while self._has_time():
@@ -145,11 +145,25 @@ class Worker:
                     self._work_aside()
             elif what > 1 - chances.get("reopen", 0) and self._order["threads"] == 1:
                 self._store.close()
-                self._store = STORES[self._order["level"]](self._settings)
+                self._open()
         for thread in self._threads:
             thread.join()
         self._store.close()
         self._note("ended", None)
+
+    def _open(self):
+        """Open the store, again and again while its folder is being moved."""
+        while True:
+            start = time.monotonic_ns()
+            try:
+                self._store = STORES[self._order["level"]](self._settings)
+            except BackendUnavailableError as error:
+                self._note("doing", [number := next(self._numbers), "open", [], None, start])
+                self._note("failed", [number, time.monotonic_ns(), f"{error}"])
+                if not self._has_time():
+                    raise
+            else:
+                return
 
     def _begin(self):
         """Have what belongs to one process alone: its notes, its values, what it does by chance."""
@@ -197,7 +211,8 @@ class Worker:
         elif what < 0.95:
             self._do("write_many", few, value, lambda: store.write_many(few, value))
         elif what < 0.98:
-            self._do("keys", keys, None, lambda: sorted(set(store.keys()) & set(keys)))
+            several = chance.sample(keys, 10)
+            self._do("keys", several, None, lambda: sorted(set(store.keys()) & set(several)))
         elif what < 0.98 + chances.get("clear", 0):
             self._do("clear", keys, None, store.clear)
         elif what < 0.98 + chances.get("clear", 0) + chances.get("compact", 0):

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from ...concurrency.patience import Patience
 from ...errors import BackendUnavailableError
-from ...files import open_regular, replacing, sync_folder
+from ...files import make_folder, open_regular, replacing, sync_folder
 from ...timeframes import TIMEFRAMES
 from .locks import Claim, Claimant, alone, claimant
 
@@ -234,15 +234,6 @@ def folder_of(identity: str) -> str:
 
 def _unavailable(path: Path, done: str, error: OSError) -> BackendUnavailableError:
     return BackendUnavailableError(f"bars in {path} cannot be {done}: {error.strerror or error}")
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder so that it, too, survives a power loss."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
 
 
 def remove_folder(folder: Path) -> None:

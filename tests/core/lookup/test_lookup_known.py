@@ -210,3 +210,32 @@ def test_a_near_negative_never_answers_by_itself_as_each_one_is_counted(known):
     keep(known, invalid())
     assert known.near_hit("AAPL", (), NOW) is not None
     assert known.near.hits["AAPL"] == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda known: known.store(KEY, valid("1h")),
+        lambda known: known.delete(KEY),
+        lambda known: known.clear(),
+    ],
+    ids=["store", "delete", "clear"],
+)
+def test_an_entry_is_no_longer_near_when_an_interrupt_comes_as_soon_as_it_has_changed(known, monkeypatch, change):
+    keep(known, valid("1d"))
+    near = known.near
+
+    def interrupted(*_key):
+        raise KeyboardInterrupt
+
+    def change_and_interrupt(real, *arguments):
+        real(*arguments)
+        monkeypatch.setattr(near, "forget", interrupted)
+        monkeypatch.setattr(near, "clear", interrupted)
+
+    for name in ("change", "delete", "clear"):
+        real = getattr(known.storage, name)
+        monkeypatch.setattr(known.storage, name, lambda *given, real=real: change_and_interrupt(real, *given))
+    with pytest.raises(KeyboardInterrupt):
+        change(known)
+    assert "AAPL" not in near.slots
