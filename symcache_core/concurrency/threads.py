@@ -9,13 +9,16 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from ..errors import ClosedError
+from ..errors import BackendUnavailableError, ClosedError, SymcacheError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 AT_ONCE = 64
 """How many pieces of work one thread takes along."""
+
+ASIDE = 2
+"""How many threads do what nobody waits for."""
 
 
 class Job(Generic[T]):
@@ -46,8 +49,8 @@ class Job(Generic[T]):
         return self.outcome.done()
 
     def do(self) -> None:
-        """Do it, unless it was cancelled before."""
-        if not self.outcome.set_running_or_notify_cancel():
+        """Do it, unless it was cancelled or refused before."""
+        if self.outcome.done() or not self.outcome.set_running_or_notify_cancel():
             return
         try:
             outcome = self._work()
@@ -55,6 +58,12 @@ class Job(Generic[T]):
             self.outcome.set_exception(error)
         else:
             self.outcome.set_result(outcome)
+
+    def refuse(self, error: Exception) -> None:
+        """Let whoever awaits it know that it is not done, and why; called on the loop."""
+        if self.outcome.set_running_or_notify_cancel():
+            self.outcome.set_exception(error)
+        self.wake()
 
     def wake(self) -> None:
         """Let whoever awaits it go on; called on the loop."""
@@ -66,7 +75,7 @@ class StorageThreads:
     """A few threads of a cache's own: those of an event loop could all be waiting for a lookup that needs one.
 
     What an event loop begins in one turn, one thread does: waking a thread, and then the loop that waits for it, takes
-    longer than most of the work.
+    longer than most of the work. What nobody waits for has threads apart, so that it keeps none of the others busy.
 
     Args:
         patience: Seconds for which one waits for work that one can do without; without end if left out.
@@ -77,7 +86,9 @@ class StorageThreads:
         self._patience = patience
         self._gave_up = gave_up
         self._finished = 0
+        self._stuck_after: int | None = None
         self._pool = ThreadPoolExecutor(thread_name_prefix="symcache-storage")
+        self._aside = ThreadPoolExecutor(ASIDE, thread_name_prefix="symcache-storage-aside")
         self._begun: dict[asyncio.AbstractEventLoop, list[Job[Any]]] = {}
         self._closed = False
 
@@ -92,8 +103,9 @@ class StorageThreads:
         loop = asyncio.get_running_loop()
         job = Job(partial(work, *args, **kwargs), loop)
         if loop not in self._begun:
-            self._begun[loop] = []
+            # In this order: an interrupt in between must not leave a list that nobody hands over.
             loop.call_soon(self._hand_over, loop)
+            self._begun[loop] = []
         self._begun[loop].append(job)
         return job
 
@@ -116,7 +128,7 @@ class StorageThreads:
         Raises:
             ClosedError: The cache is closed.
         """
-        while not is_away():
+        while not (self._is_stuck() or is_away()):
             job, finished = self.run(work), self._finished
             try:
                 comes = await self._comes(job, is_away)
@@ -125,8 +137,11 @@ class StorageThreads:
                     job.outcome.add_done_callback(unused)
                 raise
             # What has not begun is behind something slow. Another thread may be free, unless all of them hang.
-            if not comes and job.outcome.cancel() and finished != self._finished and not is_away():
-                continue
+            if not comes and job.outcome.cancel():
+                if finished == self._finished:
+                    self._stuck_after = finished
+                elif not is_away():
+                    continue
             if job.outcome.done() and not job.outcome.cancelled():
                 return (job.outcome.result(),)
             self._gave_up()
@@ -136,21 +151,44 @@ class StorageThreads:
         return None
 
     def start(self, work: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Begin some work that nobody waits for; once closed, do it here."""
-        try:
-            self._pool.submit(work, *args, **kwargs)
-        except RuntimeError:
-            work(*args, **kwargs)
+        """Begin some work that nobody waits for.
+
+        Raises:
+            ClosedError: The cache is closed, and nothing is done.
+            BackendUnavailableError: There is no thread to do it.
+        """
+        self._submit(self._aside, partial(work, *args, **kwargs))
 
     def close(self) -> None:
-        """Take no more work; what has begun ends by itself."""
+        """Take no more work; what has begun ends by itself, and what nobody waits for is not begun any more."""
         self._closed = True
         self._pool.shutdown(wait=False)
+        self._aside.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, pool: ThreadPoolExecutor, work: Callable[[], object]) -> None:
+        try:
+            pool.submit(work)
+        except RuntimeError as error:
+            raise self._refusal(error) from None
+
+    def _refusal(self, error: RuntimeError) -> SymcacheError:
+        if self._closed:
+            return ClosedError("this symbol cache is closed")
+        return BackendUnavailableError(f"there is no thread for the storage: {error}")
+
+    def _is_stuck(self) -> bool:
+        """Whether all threads hang: something has waited for one in vain, and none has finished anything since."""
+        return self._stuck_after == self._finished
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
-        jobs = self._begun.pop(loop)
+        jobs = self._begun.pop(loop, [])
         for first in range(0, len(jobs), AT_ONCE):
-            self.start(self._do, jobs[first : first + AT_ONCE], loop)
+            some = jobs[first : first + AT_ONCE]
+            try:
+                self._submit(self._pool, partial(self._do, some, loop))
+            except SymcacheError as error:
+                for job in some:
+                    job.refuse(error)
 
     def _do(self, jobs: Sequence[Job[Any]], loop: asyncio.AbstractEventLoop) -> None:
         for job in jobs:

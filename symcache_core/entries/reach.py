@@ -115,25 +115,28 @@ class Reach:
             return self._write(work, self._may_write)
         return None
 
-    def order(self, work: Callable[[], T], *, blames: bool = True) -> T:
-        """What comes of writing that somebody has asked for, whether or not the storage is left alone.
+    def write_regardless(self, work: Callable[[], T]) -> T:
+        """What comes of writing one entry, whether or not the storage is left alone.
+
+        A quick failure may be due to that very entry, and tells nothing of the storage.
 
         Args:
             work: Writes.
-            blames: Whether a quick failure tells of the storage, and not of what it was given.
 
         Raises:
             BackendError: The storage did not do it.
         """
-        outcome = self._write(work, None, blames=blames)
-        assert outcome is not None, "an order is never turned away"
+        outcome = self._write(work, None, blames=False)
+        assert outcome is not None, "it is never turned away"
         return outcome[0]
 
-    def attend(self, work: Callable[[], T], *, is_long: bool = False) -> T:
-        """What comes of another call, which says nothing of reading and writing unless it fails slowly.
+    def call(self, work: Callable[[], T], *, is_long: bool = False) -> T:
+        """What comes of a call that is neither, such as one for a lease, whether or not the storage is left alone.
+
+        It says nothing of reading and writing unless it fails slowly.
 
         Args:
-            work: Makes the call, whether or not the storage is left alone.
+            work: Makes the call.
             is_long: Whether it takes its time on a storage that is well.
 
         Raises:
@@ -212,7 +215,7 @@ class Reach:
         if time.monotonic() - began > self.patience:
             with self._lock:
                 self._last_slow_write = max(self._last_slow_write, number)
-        elif not blames:
+        elif not blames or type(error) is BackendError:  # of no other kind: it is due to what was to be written
             return
         if self._reading.error is not None:
             self._reading.failed(error)

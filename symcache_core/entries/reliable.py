@@ -15,14 +15,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 
 from .. import policy as rules
 from ..concurrency.breaker import Breaker
 from ..concurrency.locks import KeyLocks
-from ..errors import BackendError
+from ..errors import BackendError, ClosedError
 from ..merging import reconcile
 from ..models import CachedSymbolInfo
 from ..policy import Policy
@@ -41,8 +41,11 @@ LEAST_PATIENCE = 0.1
 _AT_ONCE = 100
 """How many of them one lookup writes."""
 
-_ONE_WAIT = 0.5
-"""Seconds after which the end gives a storage up; what is refused at once does not take that long."""
+_LOOK_AFTER = 0.5
+"""Seconds spent on refused entries after which the end looks whether the storage is there at all."""
+
+_LONGEST_REFUSALS = 30.0
+"""Seconds spent on refused entries, none written in between, after which the end gives the others up, too."""
 
 _REFUSALS = 3
 """So many refused entries in a row are taken for a storage that takes none."""
@@ -127,7 +130,13 @@ class ReliableStore:
             merge: What to make of the entry that was there.
             known: What this process remembers of it, for when the storage is out of reach.
         """
-        written = self.reach.write(lambda: self._change(key, merge))
+        try:
+            written = self.reach.write(lambda: self._change(key, merge))
+        except ClosedError:
+            raise
+        except Exception as error:  # noqa: BLE001  # what a backend says of one entry is not the caller's fault
+            log.warning("symbol cache cannot write %s: %r", key, error)
+            written = None
         return self.keep_for_later(key, merge, known) if written is None else written[0]
 
     def keep_for_later(self, key: str, merge: Merge, known: CachedSymbolInfo | None) -> CachedSymbolInfo:
@@ -154,7 +163,7 @@ class ReliableStore:
         Raises:
             BackendError: The storage did not take it, and it is not kept for later.
         """
-        return self.reach.order(lambda: self._change(key, merge))
+        return self.reach.write_regardless(lambda: self._change(key, merge))
 
     def delete(self, key: str) -> bool:
         """Drop one entry; tells whether it was there.
@@ -163,7 +172,7 @@ class ReliableStore:
             BackendError: The storage did not do it.
         """
         with self._keys.of(key):
-            there = self.reach.attend(lambda: self._entries.delete(key))
+            there = self.reach.call(lambda: self._entries.delete(key))
             with self._lock:
                 return self._unwritten.pop(key, None) is not None or there
 
@@ -174,7 +183,7 @@ class ReliableStore:
             BackendError: The storage cannot be read.
         """
         unwritten = set(self._unwritten)
-        for key in self.reach.attend(self._entries.keys, is_long=True):
+        for key in self.reach.call(self._entries.keys, is_long=True):
             unwritten.discard(key)
             yield key
         yield from unwritten
@@ -185,10 +194,10 @@ class ReliableStore:
         Raises:
             BackendError: The storage did not do it.
         """
-        stored = set(self.reach.attend(self._entries.keys, is_long=True))
+        stored = set(self.reach.call(self._entries.keys, is_long=True))
         dropped = dict(self._taken_from_the_queue())
         try:
-            return self.reach.attend(self._entries.clear, is_long=True) + len(dropped.keys() - stored)
+            return self.reach.call(self._entries.clear, is_long=True) + len(dropped.keys() - stored)
         except BackendError:
             for key, info in dropped.items():
                 self.keep_for_later(key, partial(self._put_back, info), None)
@@ -207,25 +216,30 @@ class ReliableStore:
     def settle(self) -> bool:
         """Write all that waits, before the end; what the storage still refuses is lost, and said to be.
 
+        Each entry is tried for itself, until the storage turns out to be away: a call is silent, it cannot be read
+        either, or it has refused whatever it was given for half a minute.
+
         Returns:
-            Whether the storage can be reached, as far as is known; it is given up after one wait for it.
+            Whether the storage can be reached, as far as is known.
         """
         self._has_ended = True
         reasons: dict[str, None] = {}
-        spent, limit = 0.0, min(self.reach.patience, _ONE_WAIT)
+        is_there, refusals = True, _Refusals(self.reach.patience)
         for key in list(self._unwritten):
             began = time.monotonic()
             try:
-                self.reach.order(partial(self._write_late, key), blames=False)
+                self.reach.write_regardless(partial(self._write_late, key))
             except Exception as error:  # noqa: BLE001  # whatever one entry leads to must not lose the others
                 reasons[str(error)] = None
-                spent += time.monotonic() - began
-                if spent > limit:
+                is_there = refusals.leave_hope(time.monotonic() - began, partial(self._can_be_read, key))
+                if not is_there:
                     break
+            else:
+                refusals = _Refusals(self.reach.patience)
         if reasons:
             why = "; ".join(islice(reasons, _REFUSALS))
             log.warning("symbol cache loses %d validated symbols, not written: %s", self.unwritten, why)
-        return spent <= limit
+        return is_there
 
     def catch_up(self) -> None:
         """Write some of what waits, unless another thread is at it."""
@@ -252,9 +266,11 @@ class ReliableStore:
         for key in keys:
             began = time.monotonic()
             try:
-                self.reach.order(partial(self._write_late, key), blames=False)
+                self.reach.write_regardless(partial(self._write_late, key))
                 in_a_row = 0
-            except BackendError as error:
+            except ClosedError:
+                raise
+            except Exception as error:  # noqa: BLE001  # whatever one entry leads to must not keep the others back
                 self._put_last(key)
                 failure, in_a_row = error, in_a_row + 1
                 if in_a_row == _REFUSALS or time.monotonic() - began > self.reach.patience:
@@ -275,6 +291,13 @@ class ReliableStore:
                 if self._unwritten.get(key) is late:
                     del self._unwritten[key]
         self._entries.set_aside(key, spoiled)
+
+    def _can_be_read(self, key: str) -> bool:
+        try:
+            self.reach.call(partial(self._entries.read, key))
+        except Exception:  # noqa: BLE001  # whatever it is, nothing is read
+            return False
+        return True
 
     def _put_last(self, key: str) -> None:
         """Let the others go first: one entry that is refused must not keep them from being written."""
@@ -302,3 +325,31 @@ class ReliableStore:
         # not while the storage changes an entry: it is a program's own, and may do anything.
         ahead = time.time() - self._clock()
         return lambda info: rules.keep_until(info, self._policy) + ahead
+
+
+class _Refusals:
+    """Entries that were refused in a row, and what they tell of the storage.
+
+    Args:
+        patience: Seconds after which a call is silent.
+    """
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._spent = 0.0
+        self._look_at = min(patience, _LOOK_AFTER)
+
+    def leave_hope(self, seconds: float, can_be_read: Callable[[], bool]) -> bool:
+        """Whether the next entry is worth a try.
+
+        Args:
+            seconds: How long the last one took to be refused.
+            can_be_read: Looks whether the storage is there.
+        """
+        self._spent += seconds
+        if seconds > self._patience or self._spent > _LONGEST_REFUSALS:
+            return False
+        if self._spent <= self._look_at:
+            return True
+        self._look_at = self._spent + min(self._patience, _LOOK_AFTER)
+        return can_be_read()

@@ -9,6 +9,7 @@ from typing import Self
 from .. import policy as rules
 from ..concurrency.forks import ForkGuard
 from ..concurrency.threads import StorageThreads
+from ..concurrency.workers import in_a_thread
 from ..errors import ClosedError
 from ..messages import warn_unclosed
 from ..models import CachedSymbolInfo, CacheStats, Lookup, Outcome, SymbolLookup
@@ -247,6 +248,7 @@ class PolicyCache:
         try:
             if self._known.storage.settle():
                 self._counters.flush()
+            self._asking.fleet.close()
         finally:
             self._backend.close()
             self._threads.close()
@@ -259,7 +261,7 @@ class PolicyCache:
         """
         await self._asking.flights.drain(drain, last=True)
         if not self._closed:
-            await self._threads.run(self.close)
+            await in_a_thread(self.close)  # of its own: the others may all hang
 
     def _begin(self) -> None:
         """Make what has a lock, a thread or a count; a forked child makes its own.

@@ -141,7 +141,7 @@ class SharedCounters:
             if self._reach is None:
                 update()
             else:
-                self._reach.attend(update)
+                self._reach.call(update)
         except BaseException:
             with self._lock:
                 self._flushed = _difference(self._flushed, news)

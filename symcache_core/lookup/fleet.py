@@ -40,6 +40,7 @@ class Permit:
     def __init__(self, lease: Lease | None = None, name: str = "") -> None:
         self.lease = lease
         self.name = name
+        self.is_over = False
 
 
 class Fleet:
@@ -117,8 +118,22 @@ class Fleet:
 
     def release(self, permit: Permit) -> None:
         """Let the next one have it; does not wait for the storage."""
-        if permit.lease is not None:
+        if permit.lease is None:
+            return
+        permit.is_over = True
+        try:
             self._threads.start(self._release, permit)
+        except SymcacheError:  # the storage is closed, or cannot be told: the lease ends by itself
+            self._drop(permit)
+
+    def close(self) -> None:
+        """Give back, before the storage is closed, what it has not been told of yet; it is left to it if it is away."""
+        for permit in list(self._permits.values()):
+            if permit.is_over:
+                if self._reach.is_well():
+                    self._release(permit)
+                else:
+                    self._drop(permit)
 
     def abandon(self) -> None:
         """Let go of every lease, in a process that has but inherited its share in them."""
@@ -159,7 +174,7 @@ class Fleet:
         if self._telling is None:
             return None
         try:
-            return self._reach.attend(partial(self._telling.lease_holder, name))
+            return self._reach.call(partial(self._telling.lease_holder, name))
         except SymcacheError:
             return None
 
@@ -172,7 +187,7 @@ class Fleet:
                 taken_over = self._permits[name] = Permit(left.lease, name)
                 return taken_over
         try:
-            lease = self._reach.attend(partial(self._locking.try_lock, name))
+            lease = self._reach.call(partial(self._locking.try_lock, name))
         except BackendError:
             return Permit()
         if lease is None:
@@ -183,15 +198,21 @@ class Fleet:
         return permit
 
     def _release(self, permit: Permit | None) -> None:
-        if permit is None or permit.lease is None:
+        if permit is None or permit.lease is None or not self._drop(permit):
             return
+        with suppress(SymcacheError):  # then it ends by itself
+            self._reach.call(permit.lease.release)
+
+    def _drop(self, permit: Permit) -> bool:
+        """Have nobody take over a permit any more; False if someone has."""
         with self._lock:
             if self._permits.get(permit.name) is not permit:
-                return  # someone took it over
+                return False
             del self._permits[permit.name]
-        with suppress(SymcacheError):  # then it ends by itself
-            self._reach.attend(permit.lease.release)
+            return True
 
     def _release_unused(self, tried: Future[tuple[Permit | None, T, LeaseHolder | None]]) -> None:
         if not tried.cancelled() and tried.exception() is None:
-            self._release(tried.result()[0])
+            permit = tried.result()[0]
+            if permit is not None:
+                self.release(permit)

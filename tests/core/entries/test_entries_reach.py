@@ -2,13 +2,14 @@
 
 import threading
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import pytest
 from answers import Like
 from patience import PATIENCE
 
 from symcache_core.entries.reach import Reach
-from symcache_core.errors import BackendUnavailableError, ClosedError
+from symcache_core.errors import BackendError, BackendUnavailableError, ClosedError
 
 RETRY = 5.0
 SILENT = BackendUnavailableError("silent")
@@ -149,22 +150,35 @@ def test_a_write_that_failed_slowly_lets_one_read_at_a_time_find_out(reach):
 
 
 def test_what_lists_everything_may_take_its_time(reach):
-    with under_way(reach.read, is_long=True), under_way(reach.attend, is_long=True):
+    with under_way(reach.read, is_long=True), under_way(reach.call, is_long=True):
         threading.Event().wait(3 * reach.patience)
         assert reach.is_well()
         assert reach.can_read()
         assert reach.can_write()
 
 
-def test_an_order_is_never_turned_away_and_tells_how_it_went(lenient):
+def test_an_entry_that_is_refused_for_what_it_is_tells_nothing_of_the_storage(lenient, reach):
+    def refuse(error):
+        raise error
+
+    assert lenient.write(partial(refuse, BackendError("too large"))) is None
+    with pytest.raises(ValueError, match="too large"):
+        lenient.write(partial(refuse, ValueError("too large")))
+    for error in (BackendError("too large"), SILENT, ValueError("too large")):
+        with pytest.raises(type(error)):
+            lenient.write_regardless(partial(refuse, error))
+    assert (lenient.is_well(), lenient.can_write()) == (True, True)
+
+
+def test_a_write_that_is_asked_for_is_never_turned_away_and_tells_how_it_went(lenient):
     lenient.read(fail)
     with pytest.raises(BackendUnavailableError):
-        lenient.order(fail)
-    assert lenient.order(lambda: 7) == 7
+        lenient.write_regardless(fail)
+    assert lenient.write_regardless(lambda: 7) == 7
     assert (lenient.error, lenient.can_read(), lenient.can_write()) == (None, True, True)
 
 
-@pytest.mark.parametrize("call", [Reach.attend, lambda reach, work: reach.order(work, blames=False)])
+@pytest.mark.parametrize("call", [Reach.call, Reach.write_regardless])
 def test_another_call_counts_against_the_storage_if_it_fails_slowly(reach, call):
     with pytest.raises(BackendUnavailableError):
         call(reach, fail)
@@ -175,7 +189,7 @@ def test_another_call_counts_against_the_storage_if_it_fails_slowly(reach, call)
     assert not reach.can_write()
 
 
-@pytest.mark.parametrize("call", [Reach.read, Reach.write, Reach.order, Reach.attend])
+@pytest.mark.parametrize("call", [Reach.read, Reach.write, Reach.write_regardless, Reach.call])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ClosedError("closed")])
 def test_a_call_that_ends_in_another_way_leaves_nothing_behind(reach, call, error):
     def work():
@@ -196,5 +210,5 @@ def test_an_outage_is_told_of_once_until_it_is_over(lenient, clock, caplog):
             clock.advance(RETRY)
             lenient.write(fail)
             clock.advance(RETRY)
-        lenient.order(lambda: None)
+        lenient.write_regardless(lambda: None)
     assert caplog.text.count("works without its storage: silent") == 2

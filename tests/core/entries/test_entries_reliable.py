@@ -673,6 +673,105 @@ def test_the_end_tries_each_entry_for_itself(storage, backend, answered, entries
     assert "loses 5 validated symbols, not written: ib||S10|| is too large; ib||S11|| is too large" in caplog.text
 
 
+@pytest.fixture
+def refuse_slowly(backend, monkeypatch):
+    """Makes the storage take its time to refuse the entries under some keys; the machine's clock goes on with that."""
+
+    def refuse_slowly(seconds, *keys):
+        now, write = [1000.0], backend.write
+        monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+        def refusing(key, line, keep_until):
+            if key in keys:
+                now[0] += seconds
+                raise BackendUnavailableError(f"{key} is refused")
+            write(key, line, keep_until)
+
+        monkeypatch.setattr(backend, "write", refusing)
+
+    return refuse_slowly
+
+
+def test_the_end_tries_each_entry_however_long_the_refusals_of_others_take_together(
+    storage, backend, answered, entries, refuse_slowly
+):
+    keys = keys_of(50)
+    backend.error = UNPLUGGED
+    for key in keys:
+        storage.keep(key, answered("1d"), None)
+    backend.error = None
+    refuse_slowly(0.3, *keys[:20], *keys[30:45])
+    assert storage.settle() is True
+    assert set(entries.read_many(keys)) == {*keys[20:30], *keys[45:]}
+    assert storage.unwritten == 35
+
+
+def test_the_end_gives_up_a_storage_that_refuses_all_and_cannot_be_read_either(
+    storage, backend, answered, refuse_slowly
+):
+    keys = keys_of(50)
+    backend.error = UNPLUGGED
+    for key in keys:
+        storage.keep(key, answered("1d"), None)
+    backend.error = None
+    refuse_slowly(0.3, *keys)
+    monotonic = time.monotonic()
+    real, reads = backend.read, []
+
+    def read(key):
+        reads.append(key)
+        if len(reads) == 3:  # the two entries that were to be written were read first
+            raise UNPLUGGED
+        return real(key)
+
+    backend.read = read
+    assert storage.settle() is False
+    assert time.monotonic() - monotonic == pytest.approx(0.6)
+    assert storage.unwritten == 50
+
+
+def test_the_end_gives_up_a_storage_that_has_refused_all_for_half_a_minute(storage, backend, answered, refuse_slowly):
+    keys = keys_of(200)
+    backend.error = UNPLUGGED
+    for key in keys:
+        storage.keep(key, answered("1d"), None)
+    backend.error = None
+    refuse_slowly(0.4, *keys)
+    monotonic = time.monotonic()
+    assert storage.settle() is False
+    assert time.monotonic() - monotonic == pytest.approx(30, abs=0.5)
+
+
+@pytest.mark.parametrize("error", [BackendError("too large"), ValueError("too large")])
+def test_an_entry_that_is_refused_for_what_it_is_is_kept_and_costs_nobody_else_anything(
+    storage, backend, answered, clock, entries, monkeypatch, error
+):
+    def refusing(key, line, keep_until):
+        if key == KEY:
+            raise error
+        write(key, line, keep_until)
+
+    write = backend.write
+    monkeypatch.setattr(backend, "write", refusing)
+    kept = storage.keep(KEY, answered("1d"), None)
+    assert storage.find(KEY) == kept
+    storage.keep("ib||MSFT||", answered("1d", symbol="MSFT"), None)
+    assert entries.read("ib||MSFT||") is not None, "it was not even tried"
+    with pytest.raises(type(error)):
+        storage.change(KEY, answered("1h"))
+    clock.advance(RETRY)
+    backend.error = UNPLUGGED
+    storage.keep("ib||IBM||", answered("1d", symbol="IBM"), None)
+    backend.error = None
+    clock.advance(RETRY)
+    for _ in range(2):
+        storage.find("ib||MSFT||")
+        clock.advance(RETRY)
+    assert entries.read("ib||IBM||") is not None
+    assert storage.unwritten == 1
+    storage.settle()
+
+
 def test_what_comes_after_the_end_is_said_to_be_lost(storage, backend, answered, caplog):
     storage.settle()
     backend.error = UNPLUGGED

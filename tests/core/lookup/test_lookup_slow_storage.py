@@ -259,6 +259,62 @@ def test_closing_gives_a_silent_storage_up_after_one_wait(cache, backend, provid
     assert "loses 200 validated symbols, not written: silent" in caplog.text
 
 
+@pytest.mark.parametrize("call", ["lock", "read", "write", "release"])
+def test_whatever_hangs_in_every_thread_no_lookup_after_the_first_waits_for_it(cache, backend, provider, known, call):
+    async def main():
+        backend.hangs = frozenset({call})
+        loop, waited = asyncio.get_running_loop(), []
+        # In turns of their own, so that each has a thread of its own.
+        early = []
+        for symbol in range(MOST_THREADS):
+            early.append(asyncio.create_task(look_up(cache, provider, [f"EARLY{symbol}"])))
+            await asyncio.sleep(0)
+        await asyncio.gather(*early)
+        for symbol in known:
+            began = loop.time()
+            await look_up(cache, provider, [symbol])
+            waited.append(loop.time() - began >= SOFT_TIMEOUT / 2)
+        assert waited.count(True) <= 1
+        await fail_all(cache, backend)
+
+    asyncio.run(main())
+
+
+def test_closing_leaves_the_leases_to_a_silent_storage_that_it_cannot_be_told_of(cache, backend):
+    async def validate(symbol, _timeframes):
+        await answered.wait()
+        return verdict(symbol, "1d")
+
+    async def main():
+        lookups = [asyncio.create_task(cache.get_or_validate(name, ("1d",), validate)) for name in SYMBOLS[:60]]
+        await until(lambda: len(backend.held) == 60)
+        backend.hangs = backend.ALL
+        answered.set()
+        await asyncio.gather(*lookups)
+        await until(lambda: backend.hanging and not cache._known.reach.is_well())
+        backend.hung.clear()
+        await cache.aclose()
+
+    answered = asyncio.Event()
+    failing = threading.Thread(target=fail_repeatedly, args=(backend, stop := threading.Event()))
+    failing.start()
+    asyncio.run(main())
+    stop.set()
+    failing.join()
+    assert backend.hung.count("read") <= 1, "more than one entry was tried"
+    assert backend.hung.count("release") <= 6, "each lease was waited for"
+    backend.fail()
+
+
+def test_closing_gives_back_every_lease_to_a_storage_that_is_well(cache, backend, provider):
+    async def main():
+        await look_up(cache, provider, SYMBOLS)
+        await cache.aclose()
+        assert backend.held == set()
+
+    asyncio.run(main())
+
+
 class TestManyAtOnce:
     @pytest.fixture
     def backend(self, tmp_path):
