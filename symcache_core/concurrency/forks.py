@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import threading
 from collections.abc import Callable
 from weakref import ref
 
-from ..errors import BackendUnavailableError
+from .once import OneAtATime
 
 
 class ForkGuard:
@@ -24,9 +23,7 @@ class ForkGuard:
     def __init__(self, begin: Callable[[], None], afterwards: Callable[[], None] = lambda: None) -> None:
         self._begin = begin
         self._afterwards = afterwards
-        # One for each process: a child may be forked while another thread of its parent holds the parent's.
-        self._locks: dict[int, threading.Lock] = {}
-        self._beginning = threading.local()
+        self._beginning = OneAtATime("it is just being opened anew after a fork")
         begin()
         self._pid = os.getpid()
 
@@ -42,20 +39,15 @@ class ForkGuard:
             BackendUnavailableError: This very thread is at it, and what it does has led back here, as a logging
                 handler may.
         """
+        if self._pid != os.getpid() and self._beginning.do(self._has_begun_anew):
+            self._afterwards()
+
+    def _has_begun_anew(self) -> bool:
         if self._pid == os.getpid():
-            return
-        if hasattr(self._beginning, "anew"):
-            raise BackendUnavailableError("it is just being opened anew after a fork")
-        with self._locks.setdefault(os.getpid(), threading.Lock()):
-            if self._pid == os.getpid():
-                return
-            self._beginning.anew = True
-            try:
-                self._begin()
-            finally:
-                del self._beginning.anew
-            self._pid = os.getpid()
-        self._afterwards()
+            return False
+        self._begin()
+        self._pid = os.getpid()
+        return True
 
 
 def closed_in_children(file: io.FileIO) -> io.FileIO:

@@ -1,7 +1,8 @@
-"""Makes a thing once for all threads, without a lock that is held meanwhile: it may be others' code that makes it."""
+"""Makes a thing once for all threads, and tells a thread that its making has led back to itself."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -9,6 +10,40 @@ from typing import Generic, TypeVar
 from ..errors import BackendUnavailableError
 
 T = TypeVar("T")
+
+
+class OneAtATime:
+    """Lets one thread of this process at a time do something that may lead back here, as a logging handler may.
+
+    Whether somebody is at it is told by a lock alone, which ``with`` gives back whatever happens: an interrupt leaves
+    no note behind that would keep the next one out.
+
+    Args:
+        what: What to say of it in an error.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        # One for each process: a child may be forked while another thread of its parent holds the parent's.
+        self._locks: dict[int, threading.Lock] = {}
+        self._holder = 0
+        """Who has the lock, if anyone has."""
+
+    def do(self, act: Callable[[], T]) -> T:
+        """Do it once nobody else does.
+
+        Raises:
+            BackendUnavailableError: This very thread is at it.
+        """
+        lock, me = self._locks.setdefault(os.getpid(), threading.Lock()), threading.get_ident()
+        if self._holder == me and lock.locked():
+            raise BackendUnavailableError(self._what)
+        with lock:
+            try:
+                self._holder = me
+                return act()
+            finally:
+                self._holder = 0
 
 
 class Once(Generic[T]):
@@ -21,11 +56,8 @@ class Once(Generic[T]):
 
     def __init__(self, make: Callable[[], T], what: str) -> None:
         self._make = make
-        self._what = what
-        self._lock = threading.Lock()
+        self._making = OneAtATime(f"{what} is just being opened, by this very call")
         self._made: tuple[T] | None = None
-        self._maker: int | None = None
-        self._ended = threading.Event()
 
     def get(self) -> T:
         """It, made by now.
@@ -35,20 +67,10 @@ class Once(Generic[T]):
                 handler may.
             Exception: What making it raised.
         """
-        while self._made is None:
-            with self._lock:
-                is_mine, ended = self._maker is None, self._ended
-                if is_mine:
-                    self._maker = threading.get_ident()
-                elif self._maker == threading.get_ident():
-                    raise BackendUnavailableError(f"{self._what} is just being opened, by this very call")
-            if not is_mine:
-                ended.wait()
-                continue
-            try:
-                self._made = (self._make(),)
-            finally:
-                with self._lock:
-                    self._maker, self._ended = None, threading.Event()
-                ended.set()
-        return self._made[0]
+        (it,) = self._made or self._making.do(self._made_once)
+        return it
+
+    def _made_once(self) -> tuple[T]:
+        if self._made is None:
+            self._made = (self._make(),)
+        return self._made

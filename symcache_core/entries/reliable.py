@@ -15,14 +15,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 
 from .. import policy as rules
 from ..concurrency.breaker import Breaker
 from ..concurrency.locks import KeyLocks
-from ..errors import BackendError, ClosedError
+from ..errors import ClosedError
 from ..merging import reconcile
 from ..models import CachedSymbolInfo
 from ..policy import Policy
@@ -72,7 +74,7 @@ class ReliableStore:
         self._lock = threading.Lock()
         self._keys = KeyLocks()
         self._is_catching_up = False
-        self._unwritten: dict[str, CachedSymbolInfo] = {}
+        self._unwritten: OrderedDict[str, CachedSymbolInfo] = OrderedDict()
         self._has_ended = False
 
     @property
@@ -195,10 +197,11 @@ class ReliableStore:
             BackendError: The storage did not do it.
         """
         stored = set(self.reach.call(self._entries.keys, is_long=True))
-        dropped = dict(self._taken_from_the_queue())
+        dropped: dict[str, CachedSymbolInfo] = {}
         try:
+            self._take_from_the_queue(dropped)
             return self.reach.call(self._entries.clear, is_long=True) + len(dropped.keys() - stored)
-        except BackendError:
+        except BaseException:  # an interrupt, too, must lose nothing
             for key, info in dropped.items():
                 self.keep_for_later(key, partial(self._put_back, info), None)
             raise
@@ -301,16 +304,15 @@ class ReliableStore:
 
     def _put_last(self, key: str) -> None:
         """Let the others go first: one entry that is refused must not keep them from being written."""
-        with self._lock:
-            if (info := self._unwritten.pop(key, None)) is not None:
-                self._unwritten[key] = info
+        with self._lock, suppress(KeyError):
+            self._unwritten.move_to_end(key)
 
-    def _taken_from_the_queue(self) -> Iterator[tuple[str, CachedSymbolInfo]]:
+    def _take_from_the_queue(self, taken: dict[str, CachedSymbolInfo]) -> None:
         for key in list(self._unwritten):
             with self._keys.of(key), self._lock:
-                info = self._unwritten.pop(key, None)
-            if info is not None:
-                yield key, info
+                if (info := self._unwritten.get(key)) is not None:
+                    taken[key] = info
+                    del self._unwritten[key]
 
     def _put_back(self, info: CachedSymbolInfo, newer: CachedSymbolInfo | None) -> CachedSymbolInfo:
         return info if newer is None else self._reconciled(info, newer)

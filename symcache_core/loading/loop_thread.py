@@ -112,10 +112,11 @@ class LoopThread:
         """End the loop and its thread; a second call does nothing."""
         with self._lock:
             self._closed = True
-            running, self._running = self._running, None
+            running = self._running
         if running is not None and running.thread.is_alive():
-            running.loop.call_soon_threadsafe(running.stop.set)
+            _end(running)
             running.thread.join()
+        self._running = None
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         try:
@@ -134,8 +135,12 @@ class LoopThread:
             raise ClosedError("used after close()")
         if self._running is None:
             ready: concurrent.futures.Future[_Running] = concurrent.futures.Future()
-            threading.Thread(target=_serve, args=(ready,), name=self._name, daemon=True).start()
-            self._running = ready.result()
+            try:
+                threading.Thread(target=_serve, args=(ready,), name=self._name, daemon=True).start()
+                self._running = ready.result()
+            except BaseException:
+                ready.add_done_callback(_end_unused)  # nobody else knows of it after an interrupt
+                raise
         if not self._running.thread.is_alive():
             raise ClosedError("the event loop did not survive a fork: open a new one in the child process")
         return self._running.loop
@@ -154,6 +159,16 @@ def _serve(ready: concurrent.futures.Future[_Running]) -> None:
         if ready.done():
             raise
         ready.set_exception(error)
+
+
+def _end(running: _Running) -> None:
+    with suppress(RuntimeError):  # it has ended by itself
+        running.loop.call_soon_threadsafe(running.stop.set)
+
+
+def _end_unused(ready: concurrent.futures.Future[_Running]) -> None:
+    if ready.exception() is None:
+        _end(ready.result())
 
 
 async def _closed(results: AsyncGenerator[T, None]) -> None:

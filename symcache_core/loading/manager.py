@@ -242,12 +242,8 @@ class DataManager(AbstractContextManager["DataManager"]):
             self._closed = True
         try:
             self._loop.cancel_all()
-            if self._opened:
-                with suppress(ClosedError):  # in a forked child: all of it is the parent's
-                    self._loop.run(self._close_opened())
         finally:
-            self._loop.close()
-            self._threads.close()
+            self._let_go()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -301,6 +297,15 @@ class DataManager(AbstractContextManager["DataManager"]):
     def _now(self) -> datetime:
         provider = self.external_provider
         return provider.as_of() if isinstance(provider, HasAsOf) else datetime.fromtimestamp(self._clock(), UTC)
+
+    def _let_go(self) -> None:
+        try:
+            if self._opened:
+                with suppress(ClosedError):  # in a forked child: all of it is the parent's
+                    self._loop.run(self._close_opened())
+        finally:
+            self._loop.close()
+            self._threads.close()
 
     async def _close_opened(self) -> None:
         # The cache first, which is the last one in: work that it has in the background still uses the provider.

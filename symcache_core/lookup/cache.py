@@ -244,8 +244,8 @@ class PolicyCache:
             return
         self._forks.check()
         self._closed = True
-        self._known.near.clear()
         try:
+            self._known.near.clear()
             if self._known.storage.settle():
                 self._counters.flush()
             self._asking.fleet.close()

@@ -126,10 +126,7 @@ class SharedCounters:
         # The clock is read before anything waits: the next ones are not to wait with it.
         self._looked_at = now = self._clock()
         # Taken before they are stored, so that nobody else stores them, too, and nothing is done under the lock.
-        with self._lock:
-            news, self._flushed = _difference(counters, self._flushed), counters
-        if not any(news.model_dump(exclude={"hit_ratio"}).values()):
-            return
+        news = Counters()
 
         def add(line: bytes | None) -> tuple[bytes, float]:
             record = _parse(line) or _Record(since=now, counters=Counters())
@@ -138,6 +135,10 @@ class SharedCounters:
 
         update = partial(self._update, self._key, add)
         try:
+            with self._lock:
+                news, self._flushed = _difference(counters, self._flushed), counters
+            if not any(news.model_dump(exclude={"hit_ratio"}).values()):
+                return
             if self._reach is None:
                 update()
             else:
