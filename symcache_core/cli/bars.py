@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -55,6 +56,6 @@ def _is_series(what: str, settings: SymcacheSettings) -> bool:
     """Whether a text begins with a provider of bars; a symbol may have a colon, too."""
     provider, colon, _ = what.partition(":")
     is_known = provider == settings.provider or (
-        provider.islower() and (settings.data_dir / "bars" / provider).is_dir()
+        provider.islower() and os.path.isdir(settings.data_dir / "bars" / provider)
     )
     return bool(colon) and is_known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -29,7 +30,7 @@ def writer(path: Path, named: str = "option '--out'") -> Write:
         ConfigurationError: The name ends in neither ``.csv`` nor ``.parquet``, or its folder is not there; from the
             writer: it cannot be written.
     """
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise ConfigurationError(f"{named}: there is no folder {str(path.parent)!r}")
     match path.suffix.lower():
         case ".csv":

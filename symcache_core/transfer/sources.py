@@ -51,9 +51,20 @@ def entries_in(file: Path, settings: SymcacheSettings, *, provider: str | None =
 
 
 def store_at(file: Path) -> str | None:
-    """The backend whose store a path is, if it is one's."""
+    """The backend whose store a path is, if it is one's.
+
+    Raises:
+        ConfigurationError: It cannot be looked at.
+    """
     if file == STDIN:
         return None
+    try:
+        return _kind_of(file)
+    except OSError as error:
+        raise _unreadable(file, error) from None
+
+
+def _kind_of(file: Path) -> str | None:
     if (file / "cache.db").is_file():
         return "diskcache"
     if file.is_file():
@@ -67,7 +78,11 @@ def _read(file: Path) -> bytes:
     try:
         return sys.stdin.buffer.read() if file == STDIN else file.read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"argument 'FILE': {file} cannot be read: {error.strerror or error}") from None
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"argument 'FILE': {file} cannot be read: {error.strerror or error}")
 
 
 def _entries_of(text: bytes, file: Path, settings: SymcacheSettings, provider: str | None) -> Collection[Found]:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import re
+import stat
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -105,12 +106,28 @@ class BarFiles:
             LockTimeoutError: Somebody else kept them out for too long.
             BackendUnavailableError: What was done failed to write, or the files were moved or replaced meanwhile.
         """
+        said: list[tuple[object, ...]] = []
 
         def work(check: Callable[[], None]) -> T:
-            self._held.check = check
-            return act()
+            self._held.check, self._held.said = check, said
+            try:
+                return act()
+            finally:
+                self._held.said = None
 
-        return writing_alone(self._beside("lock"), self.folder, self._lock_timeout, work)
+        try:
+            return writing_alone(self._beside("lock"), self.folder, self._lock_timeout, work)
+        finally:
+            for message, *values in said:
+                log.warning(message, *values)
+
+    def warn(self, message: str, *values: object) -> None:
+        """Log something; what is said with the lock in hand is logged without it: a handler may be anybody's code."""
+        said: list[tuple[object, ...]] | None = getattr(self._held, "said", None)
+        if said is None:
+            log.warning(message, *values)
+        else:
+            said.append((message, *values))
 
     def claim(self, patience: Patience | None = None) -> Claim | None:
         """Become the one that fetches these bars, or ``None`` at once if someone is; it ends when its holder dies.
@@ -142,7 +159,7 @@ class BarFiles:
             self._held.check()
             # The lock belongs to the file: that one keeps it, and whoever comes from now on opens another file.
             path.unlink()
-            log.warning(
+            self.warn(
                 "bars in %s: %s has the claim %s and has not gone on for %g s (setting 'timeout'); it is passed by",
                 *(self.folder, former.who, path.name, patience.timeout),
             )
@@ -184,6 +201,49 @@ def periods(folder: Path) -> list[str]:
 def path_of(folder: Path, period: str) -> Path:
     """The file of a period in a folder."""
     return folder / f"{period}.parquet"
+
+
+def status_of(path: Path) -> os.stat_result | None:
+    """What the system says of a file or folder, or ``None`` if there is none.
+
+    Raises:
+        BackendUnavailableError: It cannot be looked at.
+    """
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unavailable(path, "read", error) from None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder.
+
+    Raises:
+        BackendUnavailableError: It cannot be looked at.
+    """
+    status = status_of(path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder, by name; none if it is not there.
+
+    Raises:
+        BackendUnavailableError: It, or one of them, cannot be looked at.
+    """
+    return [path for name in sorted(_names(folder)) if is_folder(path := folder / name)]
+
+
+def size_of(folder: Path) -> int:
+    """How many bytes the bars in a folder take; somebody may be removing them.
+
+    Raises:
+        BackendUnavailableError: It cannot be read.
+    """
+    found = (status_of(path_of(folder, period)) for period in periods(folder))
+    return sum(status.st_size for status in found if status is not None)
 
 
 def _names(folder: Path) -> list[str]:
@@ -233,7 +293,11 @@ def folder_of(identity: str) -> str:
 
 
 def _unavailable(path: Path, done: str, error: OSError) -> BackendUnavailableError:
-    return BackendUnavailableError(f"bars in {path} cannot be {done}: {error.strerror or error}")
+    where = f" ({error.filename})" if error.filename not in (None, path, str(path)) else ""
+    return BackendUnavailableError(
+        f"bars in {path} cannot be {done}: {error.strerror or error}{where}; mend what is there, move it away, or "
+        "change the setting 'data_dir'"
+    )
 
 
 def remove_folder(folder: Path) -> None:

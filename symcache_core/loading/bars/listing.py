@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from ...errors import BackendUnavailableError
 from ...timeframes import TIMEFRAMES
-from .files import folder_of, periods, remove_folder
+from .files import folder_of, folders_in, periods, remove_folder, size_of
 from .ids import FORMER, SeriesId
 from .locks import Claim
 from .moments import time_of
@@ -60,14 +60,14 @@ def kept_series(store: BarStore, symbol: str | None = None) -> Iterator[KeptSeri
         BackendUnavailableError: The files cannot be read.
     """
     known = {folder_of(bearing.series): bearing.series for bearing in store.names.all()}
-    for folder in _folders(store.folder):
+    for folder in folders_in(store.folder):
         if folder.name in TIMEFRAMES:
             yield from _former(store, folder, symbol)
             continue
         identity = known.get(folder.name, unquote(folder.name))
         names = store.names.borne_by(identity)
         if symbol is None or any(name.name == symbol for name in names):
-            for frame in _folders(folder):
+            for frame in folders_in(folder):
                 if frame.name in TIMEFRAMES:
                     yield from _of_timeframe(store, identity, names, frame)
 
@@ -151,7 +151,7 @@ def _remove(store: BarStore, wanted: SeriesId, kept: Iterable[KeptSeries]) -> No
 
 
 def _of_timeframe(store: BarStore, identity: str, names: Sequence[Bearing], folder: Path) -> Iterator[KeptSeries]:
-    for place in _folders(folder):
+    for place in folders_in(folder):
         if "." in place.name:
             continue
         bars = store.series(identity, folder.name, place.name)
@@ -165,7 +165,7 @@ def _of_timeframe(store: BarStore, identity: str, names: Sequence[Bearing], fold
 
 
 def _former(store: BarStore, folder: Path, symbol: str | None) -> Iterator[KeptSeries]:
-    for place in _folders(folder):
+    for place in folders_in(folder):
         name = unquote(place.name)
         if symbol in (None, name) and periods(place):
             rows = store.former(name, folder.name)
@@ -191,11 +191,7 @@ def _kept(
         bars=len(stamps),
         first=time_of(stamps[0]) if len(stamps) else None,
         last=time_of(stamps[-1]) if len(stamps) else None,
-        size=sum(file.stat().st_size for file in folder.glob("*.parquet")),
+        size=size_of(folder),
         folder=folder,
         state=state,
     )
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...errors import LockTimeoutError
 from ...files import open_regular, replacing, sync_folder
-from .files import LOCK_TIMEOUT, load, writing_alone
+from .files import LOCK_TIMEOUT, load, status_of, writing_alone
 
 SEEN_AGAIN_AFTER = timedelta(days=1)
 """How long a name has not been seen, by what is written, before it is written that it was seen again."""
@@ -119,9 +119,8 @@ class Names:
 
     def _read(self) -> _Known:
         with self._lock:
-            try:
-                status = os.stat(self._path)
-            except FileNotFoundError:
+            status = status_of(self._path)
+            if status is None:
                 self._known = _Known()
                 return self._known
             mark = status.st_ino, status.st_mtime_ns, status.st_size

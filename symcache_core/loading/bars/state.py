@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +15,9 @@ from ...messages import is_news
 from .files import load
 
 log = logging.getLogger("symcache")
+
+Warn = Callable[..., object]
+"""Logs a message with its values."""
 
 
 class Renewal(BaseModel):
@@ -92,8 +95,13 @@ class SeriesState(BaseModel):
 NEW = SeriesState()
 
 
-def read_state(content: bytes | None, path: Path) -> SeriesState:
+def read_state(content: bytes | None, path: Path, warn: Warn = log.warning) -> SeriesState:
     """Understand the content of a state file; without one, of a series that nothing is remembered of.
+
+    Args:
+        content: The bytes.
+        path: Of which file.
+        warn: Logs what is to be said.
 
     Raises:
         NewerSchemaError: A newer symcache wrote it.
@@ -103,25 +111,29 @@ def read_state(content: bytes | None, path: Path) -> SeriesState:
     try:
         state = SeriesState.model_validate_json(content)
     except ValidationError:
-        _say_that_it_is_lost(path, content)
+        _say_that_it_is_lost(path, content, warn)
         return NEW
     if state.version > SeriesState.VERSION:
         raise NewerSchemaError(f"{path} was written by a newer symcache: upgrade, or move the file away")
     return state
 
 
-def load_state(path: Path) -> tuple[SeriesState, bytes | None]:
+def load_state(path: Path, warn: Warn = log.warning) -> tuple[SeriesState, bytes | None]:
     """Read a state file; also gives its content, which tells whether it has changed since.
+
+    Args:
+        path: The file.
+        warn: Logs what is to be said.
 
     Raises:
         BackendUnavailableError: It cannot be read.
         NewerSchemaError: A newer symcache wrote it.
     """
     content = load(path)
-    return read_state(content, path), content
+    return read_state(content, path, warn), content
 
 
-def _say_that_it_is_lost(path: Path, content: bytes) -> None:
+def _say_that_it_is_lost(path: Path, content: bytes, warn: Warn) -> None:
     """Once: a load reads a state several times."""
     if is_news(path, content):
-        log.warning("%s cannot be understood, and what it remembers of its bars is lost: %.60r", path, content)
+        warn("%s cannot be understood, and what it remembers of its bars is lost: %.60r", path, content)

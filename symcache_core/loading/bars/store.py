@@ -18,7 +18,7 @@ from ...errors import CorruptStoreError
 from ...timeframes import timeframe_of
 from .answer import Answer
 from .comparing import Agreement, Comparison, compare
-from .files import LOCK_TIMEOUT, BarFiles, file_name, folder_of, path_of, periods
+from .files import LOCK_TIMEOUT, BarFiles, file_name, folder_of, is_folder, path_of, periods
 from .frames import Stamps, frame_of
 from .locks import Claim
 from .moments import limits, moment
@@ -94,7 +94,7 @@ class BarStore:
 
     def has_former(self, symbol: str, timeframe: str) -> bool:
         """Whether 0.1.0 kept bars under a symbol (canonical)."""
-        return (self.folder / timeframe / file_name(symbol)).is_dir()
+        return is_folder(self.folder / timeframe / file_name(symbol))
 
     def former(self, symbol: str, timeframe: str) -> Rows:
         """The bars that 0.1.0 kept under a symbol: nobody knows which instrument's, nor on which basis.
@@ -154,7 +154,7 @@ class BarSeries:
 
     def exists(self) -> bool:
         """Whether anything is kept of it."""
-        return self._files.folder.is_dir()
+        return is_folder(self._files.folder)
 
     def state(self) -> SeriesState:
         """What is remembered of the series.
@@ -343,16 +343,16 @@ class BarSeries:
             return state
         # By what is there: however often it was interrupted, what is left to do is told by which folders there are.
         files = self._files
-        if files.new.is_dir():
+        if is_folder(files.new):
             files.move(files.folder, files.old(max([state.generation - 1, *files.replaced()]) + 1))
             files.move(files.new, files.folder)
         generation = max([state.generation, *files.replaced()]) + 1
         return self._remember(state, switching=False, generation=generation)
 
     def _load_state(self) -> tuple[SeriesState, bytes | None]:
-        state, content = load_state(self._files.state)
+        state, content = load_state(self._files.state, self._files.warn)
         if state == NEW and (replaced := self._files.replaced()):  # what was remembered is lost
-            is_torn = not self._files.folder.is_dir() and self._files.new.is_dir()
+            is_torn = not is_folder(self._files.folder) and is_folder(self._files.new)
             state = state.with_changes(generation=replaced[-1] + (not is_torn), switching=is_torn)
         return state, content
 
@@ -384,7 +384,7 @@ class BarSeries:
             return read_partition(path, self._origin)
         except CorruptStoreError as error:
             aside = self._files.set_aside(path)
-            log.warning("%s; it is set aside as %s and its bars are fetched again", error, aside.name)
+            self._files.warn("%s; it is set aside as %s and its bars are fetched again", error, aside.name)
             return None
 
     def _add(self, folder: Path, newer: Rows) -> None:
