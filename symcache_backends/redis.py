@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-import threading
-import uuid
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -29,13 +27,20 @@ try:
         NoPermissionError,
         RedisError,
     )
+    from redis.exceptions import ConnectionError as UnreachableError
+    from redis.exceptions import TimeoutError as SilentError
     from redis.retry import Retry
+
+    from .redis_leases import Leases, RedisLease
 except ModuleNotFoundError as missing:
     raise ConfigurationError(f"the redis backend needs {missing.name}: pip install 'symcache[redis]'") from None
 
 _T = TypeVar("_T")
 
 _REFUSED = (AuthenticationError, AuthenticationWrongNumberOfArgsError, NoPermissionError)
+
+_NEWS = 1.0
+"""Seconds for which it is news that the server was silent when the backend was opened."""
 
 _BATCH = 1000
 """How many keys one command takes; a server does nothing else meanwhile."""
@@ -46,10 +51,6 @@ if (redis.call('mget', KEYS[1])[1] or '') ~= ARGV[1] then return 0 end
 redis.call('set', KEYS[1], ARGV[2], 'pxat', ARGV[3])
 return 1
 """
-
-_RENEW = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('pexpire', KEYS[1], ARGV[2]) or 0"
-
-_RELEASE = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('del', KEYS[1]) or 0"
 
 
 class RedisSettings(BaseModel):
@@ -99,100 +100,6 @@ class RedisSettings(BaseModel):
         return options
 
 
-class RedisLease:
-    """A key's lease, renewed until it is released.
-
-    Args:
-        leases: Where it is held.
-        name: The server's key of it.
-    """
-
-    def __init__(self, leases: _Leases, name: bytes) -> None:
-        self._leases = leases
-        self.name = name
-        self.token = uuid.uuid4().hex
-
-    def release(self) -> None:
-        """Give it back, from any thread."""
-        self._leases.release(self)
-
-
-class _Leases:
-    """The leases that this process holds; a thread renews them, for as long as there are any."""
-
-    def __init__(self, redis: Any, seconds: float) -> None:
-        self._redis = redis
-        self._seconds = seconds
-        self._milliseconds = math.ceil(seconds * 1000)
-        self._renew = redis.register_script(_RENEW)
-        self._drop = redis.register_script(_RELEASE)
-        self._changed = threading.Condition()
-        self._held: set[RedisLease] = set()
-        self._thread: threading.Thread | None = None
-        self._is_out_of_reach = False
-        self._pid = os.getpid()
-
-    def are_inherited(self) -> bool:
-        """Whether they are those of the process that this one was forked from."""
-        return self._pid != os.getpid()
-
-    def take(self, name: bytes) -> RedisLease | None:
-        lease = RedisLease(self, name)
-        is_free = self._redis.set(name, lease.token, nx=True, px=self._milliseconds)
-        self._is_out_of_reach = False
-        if not is_free:
-            return None
-        with self._changed:
-            self._held.add(lease)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._keep, name="symcache-redis-leases", daemon=True)
-                self._thread.start()
-        return lease
-
-    def release(self, lease: RedisLease) -> None:
-        if self.are_inherited():
-            return
-        with self._changed:
-            if lease not in self._held:
-                return
-            self._held.remove(lease)
-            self._changed.notify_all()
-        # Each of many would wait for a server that is silent, and none of them would be given back sooner for it.
-        if not self._is_out_of_reach:
-            self._try(self._drop, lease.name, lease.token)
-
-    def release_all(self) -> None:
-        if self.are_inherited():
-            return
-        with self._changed:
-            leases = list(self._held)
-            self._held.clear()
-            self._changed.notify_all()
-        for lease in leases:  # the rest of them expire; to try each would wait for each
-            if not self._try(self._drop, lease.name, lease.token):
-                return
-
-    def _keep(self) -> None:
-        while True:
-            with self._changed:
-                if self._changed.wait_for(lambda: not self._held, self._seconds / 3):
-                    self._thread = None
-                    return
-                leases = list(self._held)
-            for lease in leases:  # the next round may reach the server in time
-                self._try(self._renew, lease.name, lease.token, self._milliseconds)
-
-    def _try(self, script: Any, name: bytes, *values: object) -> bool:
-        """Run a script on a lease; if it does not reach the server, the lease expires."""
-        try:
-            script(keys=[name], args=values)
-        except RedisError:
-            self._is_out_of_reach = True
-            return False
-        self._is_out_of_reach = False
-        return True
-
-
 class RedisBackend:
     """One namespace of a server's keys.
 
@@ -205,6 +112,7 @@ class RedisBackend:
     def __init__(self, settings: RedisSettings) -> None:
         options = settings.connection()
         self._closed = False
+        self._silent_until = -math.inf
         self._address = options.get("path") or f"{options['host']}:{options.get('port', 6379)}"
         self._pool = BlockingConnectionPool(  # type: ignore[no-untyped-call]  # redis-py types it in part
             max_connections=settings.max_connections,
@@ -221,7 +129,7 @@ class RedisBackend:
         self._redis: Any = Redis(connection_pool=self._pool)
         self._swap = self._redis.register_script(_SWAP)
         self._lease_seconds = settings.lease
-        self._leases = _Leases(self._redis, settings.lease)
+        self._leases = Leases(self._redis, settings.lease)
         self._entry_prefix = f"{settings.namespace}::entry:".encode()
         self._lease_prefix = f"{settings.namespace}::lease:".encode()
         self._pattern = re.sub(rb"([*?\[\]\\])", rb"\\\1", self._entry_prefix) + b"*"
@@ -230,12 +138,14 @@ class RedisBackend:
     def read(self, key: str) -> bytes | None:
         """The entry under a key."""
         with self._mapped():
+            self._tell_that_it_was_silent()
             return self._get(self._name(key))
 
     def read_many(self, keys: Sequence[str]) -> Mapping[str, bytes]:
         """The entries under those of the keys that have one."""
         entries: dict[str, bytes] = {}
         with self._mapped():
+            self._tell_that_it_was_silent()
             for batch in _batches(keys):
                 found = self._redis.mget([self._name(key) for key in batch])
                 entries.update((key, entry) for key, entry in zip(batch, found, strict=True) if entry is not None)
@@ -288,13 +198,13 @@ class RedisBackend:
     def try_lock(self, key: str) -> RedisLease | None:
         """Take a key's lease, or ``None`` at once if another thread, process or machine has it."""
         if self._leases.are_inherited():
-            self._leases = _Leases(self._redis, self._lease_seconds)
+            self._leases = Leases(self._redis, self._lease_seconds)
         with self._mapped():
             lease = self._leases.take(self._lease_prefix + key.encode())
-        if lease is not None and self._closed:
-            lease.release()
-            raise self._closed_error()
-        return lease
+        if lease is None or not self._closed:
+            return lease
+        lease.release()
+        raise self._closed_error()
 
     def lease_holder(self, key: str) -> LeaseHolder | None:
         """Who has a key's lease, which here only a number tells from the next one."""
@@ -318,8 +228,15 @@ class RedisBackend:
                 f"redis server {self._address} refuses the user (settings 'backends.redis.username' and "
                 f"'backends.redis.password', or those in 'backends.redis.url'): {error}"
             ) from error
-        except RedisError:
-            pass  # opened degraded: the first use says what is wrong, if it still is
+        except RedisError as error:  # opened degraded: the first use says what is wrong, if it still is
+            if isinstance(error, SilentError):
+                self._silent_until = time.monotonic() + _NEWS
+
+    def _tell_that_it_was_silent(self) -> None:
+        """Let the first who reads learn what opening has just waited for, and not wait for it again."""
+        silent_until, self._silent_until = self._silent_until, -math.inf
+        if time.monotonic() < silent_until:
+            raise SilentError("Timeout when it was opened, just now")
 
     def _name(self, key: str) -> bytes:
         return self._entry_prefix + key.encode()
@@ -352,9 +269,17 @@ class RedisBackend:
         except RedisError as error:
             if self._closed:
                 raise self._closed_error() from error
-            raise BackendUnavailableError(
-                f"redis server {self._address} (setting 'backends.redis.url'): {error}"
-            ) from error
+            self._leases.is_out_of_reach = isinstance(error, UnreachableError | SilentError)
+            raise self._unavailable(error) from error
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                # The interrupted call may have given back a connection that its reply is still on the way to.
+                self._pool.reset()  # type: ignore[no-untyped-call]  # redis-py has no types for it
+            raise
+        self._leases.is_out_of_reach = False
+
+    def _unavailable(self, why: object) -> BackendUnavailableError:
+        return BackendUnavailableError(f"redis server {self._address} (setting 'backends.redis.url'): {why}")
 
 
 def _parsed(url: SecretStr) -> dict[str, Any]:
@@ -371,8 +296,7 @@ def _parsed(url: SecretStr) -> dict[str, Any]:
 
 
 def _milliseconds(keep_until: float) -> int:
-    # Servers refuse moments much later than that.
-    return math.ceil(max(min(keep_until, FOREVER), 0.001) * 1000)
+    return math.ceil(max(min(keep_until, FOREVER), 0.001) * 1000)  # servers refuse moments much later than that
 
 
 def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:

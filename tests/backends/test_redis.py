@@ -271,6 +271,87 @@ def test_a_server_that_is_silent_is_an_error_after_the_timeout_and_not_asked_aga
         listener.accept()
 
 
+def test_who_opens_beside_a_silent_server_waits_for_it_once(opened):
+    listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+    url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+
+    async def validate(symbol, timeframes):
+        return ValidationResult(is_valid=True, symbol=symbol)
+
+    async def look_up_many():
+        settings = {"backend": "redis", "backends": {"redis": {"url": url, "timeout": 0.2}}, "storage_retry": PATIENCE}
+        cache = open_symbol_cache(SymcacheSettings(**settings))
+        for number in range(20):
+            await cache.get_or_validate(f"S{number}", (), validate)
+        assert cache.get_stats().degraded
+        listener.setblocking(False)
+        listener.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        await cache.aclose()
+
+    asyncio.run(look_up_many())
+
+
+def test_that_the_server_was_silent_when_it_was_opened_is_told_once(opened):
+    listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+    store = configured(url=f"redis://127.0.0.1:{listener.getsockname()[1]}/0", timeout=0.05)
+    for use in (lambda: store.read("key"), lambda: store.read_many(["key"])):
+        with pytest.raises(BackendUnavailableError, match=r"(?i)timeout"):
+            use()
+    store.close()
+    listener.setblocking(False)
+    for _connection in ("to open", "to read many"):
+        listener.accept()[0].close()
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+
+
+def test_a_call_that_is_interrupted_leaves_no_connection_behind_that_its_reply_is_still_on_the_way_to(
+    store, monkeypatch
+):
+    store.write("one", b"[1]", FAR)
+    store.write("two", b"[2]", FAR)
+    parse_response = store._redis.parse_response
+
+    def interrupted(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    for _ in range(20):  # more often than there are connections
+        monkeypatch.setattr(store._redis, "parse_response", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.read("one")
+        monkeypatch.setattr(store._redis, "parse_response", parse_response)
+        assert store._pool.pool.queue[-1] is None, "its connection is used again"
+        assert store.read("two") == b"[2]"
+
+
+def test_a_keeper_of_leases_that_could_not_be_started_is_started_with_the_next_lease(store, raw, monkeypatch):
+    class Exhausted(threading.Thread):
+        def start(self):
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading, "Thread", Exhausted)
+    with pytest.raises(RuntimeError):
+        store.try_lock("first")
+    monkeypatch.undo()
+    assert store.try_lock("second") is not None
+    assert len(renewers()) == 1
+
+
+def test_closing_beside_a_server_that_was_silent_just_now_does_not_wait_for_it(start_redis, stop):
+    server = start_redis()
+    store = configured(url=server.url, timeout=0.5)
+    assert store.try_lock("key") is not None
+    stop(server)
+    with pytest.raises(BackendUnavailableError):
+        store.read("key")
+    calls = []
+    store._leases._drop = lambda **options: calls.append(options)
+    store.close()
+    assert calls == []
+
+
 @pytest.fixture
 def stop(opened):
     """Stops a server as Ctrl-Z does: it takes connections, and answers nothing."""
