@@ -47,9 +47,41 @@ def shown(value: object) -> str:
     """
     if isinstance(value, str):
         return value
-    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < _LONG):
-        return str(value)
-    return f"a {type(value).__name__}"
+    return str(value) if is_plain(value) else f"a {type(value).__name__}"
+
+
+def is_plain(value: object) -> bool:
+    """Whether something is no text, and its own words tell what it is: nothing, yes or no, or a number not too long."""
+    return value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < _LONG)
+
+
+class Names:
+    """Names for what somebody gave, in the words of :func:`shown`; who is shown as another is gets a number besides.
+
+    >>> names = Names()
+    >>> [names.of(value) for value in (None, "None", ["AAPL"], ["MSFT"], None)]
+    ['None', 'None (2)', 'a list', 'a list (2)', 'None']
+    """
+
+    def __init__(self) -> None:
+        self._names: dict[Hashable, str] = {}
+        self._numbers: dict[str, int] = {}
+        self._given: list[object] = []  # kept, so that nothing else gets the identity of one
+
+    def of(self, value: object) -> str:
+        """The name of a value: the same for the same text or plain value, or the same object."""
+        words = shown(value)
+        if isinstance(value, str):
+            key: Hashable = (True, str.__str__(value))
+        elif is_plain(value):
+            key = (False, words)
+        else:
+            key = id(value)
+        if key not in self._names:
+            number = self._numbers[words] = self._numbers.get(words, 0) + 1
+            self._names[key] = words if number == 1 else f"{words} ({number})"
+            self._given.append(value)
+        return self._names[key]
 
 
 def warn_unclosed(owner: object, what: str, how: str = "close() it, or use 'with'") -> None:

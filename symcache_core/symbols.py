@@ -196,7 +196,7 @@ def _escaped(field: str) -> str:
 
 
 def check_text(symbol: object) -> None:
-    """Refuse what is no text: one such symbol of many is to have an error of its own.
+    """Refuse what is no text, or cannot be looked up: one such symbol of many is to have an error of its own.
 
     Raises:
         InvalidSymbolError: It is none; the message says what it is.
@@ -205,6 +205,12 @@ def check_text(symbol: object) -> None:
         plain = symbol is None or isinstance(symbol, bool | int | float)
         hint = ": dtype=str and keep_default_na=False let pandas read a column of symbols as text" if plain else ""
         raise InvalidSymbolError(f"a symbol is text, and {shown(symbol)} is none{hint}")
+    if type(symbol) is not str:
+        try:
+            hash(symbol)
+        except Exception as error:  # noqa: BLE001  # it is somebody's own text, and may fail in any way
+            kind = type(symbol).__name__
+            raise InvalidSymbolError(f"a symbol is text, and {kind} is a text that has no hash: {error!r}") from None
 
 
 def _clean(text: str) -> str:

@@ -234,7 +234,9 @@ class ReliableStore:
                 self.reach.write_regardless(partial(self._write_late, key))
             except Exception as error:  # noqa: BLE001  # whatever one entry leads to must not lose the others
                 reasons[str(error)] = None
-                is_there = refusals.leave_hope(time.monotonic() - began, partial(self._can_be_read, key))
+                is_there = refusals.leave_hope(
+                    time.monotonic() - began, partial(self.reach.call, partial(self._entries.read, key))
+                )
                 if not is_there:
                     break
             else:
@@ -295,13 +297,6 @@ class ReliableStore:
                     del self._unwritten[key]
         self._entries.set_aside(key, spoiled)
 
-    def _can_be_read(self, key: str) -> bool:
-        try:
-            self.reach.call(partial(self._entries.read, key))
-        except Exception:  # noqa: BLE001  # whatever it is, nothing is read
-            return False
-        return True
-
     def _put_last(self, key: str) -> None:
         """Let the others go first: one entry that is refused must not keep them from being written."""
         with self._lock, suppress(KeyError):
@@ -341,12 +336,12 @@ class _Refusals:
         self._spent = 0.0
         self._look_at = min(patience, _LOOK_AFTER)
 
-    def leave_hope(self, seconds: float, can_be_read: Callable[[], bool]) -> bool:
+    def leave_hope(self, seconds: float, read: Callable[[], object]) -> bool:
         """Whether the next entry is worth a try.
 
         Args:
             seconds: How long the last one took to be refused.
-            can_be_read: Looks whether the storage is there.
+            read: Reads something, to see whether the storage is there.
         """
         self._spent += seconds
         if seconds > self._patience or self._spent > _LONGEST_REFUSALS:
@@ -354,4 +349,8 @@ class _Refusals:
         if self._spent <= self._look_at:
             return True
         self._look_at = self._spent + min(self._patience, _LOOK_AFTER)
-        return can_be_read()
+        try:
+            read()
+        except Exception:  # noqa: BLE001  # whatever it is, nothing is read
+            return False
+        return True

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..clocks import checked
 from ..concurrency.once import Once
 from ..concurrency.workers import WorkerThreads, in_a_thread
 from ..errors import ClosedError, ConfigurationError
@@ -63,7 +64,7 @@ class DataManager(AbstractContextManager["DataManager"]):
         clock: Clock = time.time,
     ) -> None:
         self._settings = _named(SymcacheSettings() if settings is None else settings, external_provider)
-        self._clock = clock
+        self._clock = checked(clock)
         self._symbol_cache = symbol_cache
         self._opening = Once(self._open_cache, "the symbol cache")
         self._external_provider = external_provider
@@ -243,7 +244,13 @@ class DataManager(AbstractContextManager["DataManager"]):
         try:
             self._loop.cancel_all()
         finally:
-            self._let_go()
+            try:
+                if self._opened:
+                    with suppress(ClosedError):  # in a forked child: all of it is the parent's
+                        self._loop.run(self._close_opened())
+            finally:
+                self._loop.close()
+                self._threads.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -297,15 +304,6 @@ class DataManager(AbstractContextManager["DataManager"]):
     def _now(self) -> datetime:
         provider = self.external_provider
         return provider.as_of() if isinstance(provider, HasAsOf) else datetime.fromtimestamp(self._clock(), UTC)
-
-    def _let_go(self) -> None:
-        try:
-            if self._opened:
-                with suppress(ClosedError):  # in a forked child: all of it is the parent's
-                    self._loop.run(self._close_opened())
-        finally:
-            self._loop.close()
-            self._threads.close()
 
     async def _close_opened(self) -> None:
         # The cache first, which is the last one in: work that it has in the background still uses the provider.

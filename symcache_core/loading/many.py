@@ -12,7 +12,7 @@ import pandas as pd
 from ..concurrency.tasks import concurrently
 from ..concurrency.workers import WorkerThreads
 from ..errors import ConfigurationError, LoadCancelledError
-from ..messages import shown
+from ..messages import Names
 from ..symbols import check_text
 from .report import LoadReport
 
@@ -59,10 +59,10 @@ class LoadManyReport:
     @classmethod
     def of(cls, results: Iterable[Loaded]) -> Self:
         """Add up what came of each; the bars are looked at one after the other, and not kept."""
-        requests, failed = list[int](), dict[str, str]()
+        requests, failed, names = list[int](), dict[str, str](), Names()
         for result in results:
             if result.bars is None:
-                failed[shown(result.symbol)] = str(result.error)
+                failed[names.of(result.symbol)] = str(result.error)
             else:
                 requests.append(LoadReport.of(result.bars).requests)
         from_local = requests.count(0)
@@ -104,11 +104,11 @@ def load_each(
     """
 
     async def named() -> AsyncGenerator[str, None]:
-        seen, rest = set[str](), iter(symbols)
+        seen, names, rest = set[str](), Names(), iter(symbols)
         threads = WorkerThreads("symcache-symbols")  # whoever makes them up may take their time, and a thread with it
         try:
             while (symbol := await asyncio.wrap_future(threads.begin(next, rest, _END))) is not _END:
-                if (name := shown(symbol)) not in seen:
+                if (name := names.of(symbol)) not in seen:
                     seen.add(name)
                     yield symbol
         finally:
@@ -130,6 +130,8 @@ async def load_many(
     symbols: Sequence[str], load: Callable[[str], Coroutine[Any, Any, pd.DataFrame]], concurrency: int
 ) -> LoadedMany:
     """Load symbols like :func:`load_each`, and keep all of them."""
-    results = {shown(result.symbol): result async for result in load_each(symbols, load, concurrency)}
-    frames = {name: bars for name in dict.fromkeys(map(shown, symbols)) if (bars := results[name].bars) is not None}
+    names = Names()
+    results = {names.of(result.symbol): result async for result in load_each(symbols, load, concurrency)}
+    found = [results[name] for name in dict.fromkeys(map(names.of, symbols))]
+    frames = {result.symbol: result.bars for result in found if result.bars is not None}
     return LoadedMany(frames, LoadManyReport.of(results.values()))

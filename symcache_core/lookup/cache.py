@@ -7,6 +7,7 @@ from functools import partial
 from typing import Self
 
 from .. import policy as rules
+from ..clocks import checked
 from ..concurrency.forks import ForkGuard
 from ..concurrency.threads import StorageThreads
 from ..concurrency.workers import in_a_thread
@@ -62,7 +63,7 @@ class PolicyCache:
         self._name = name
         self._provider = provider
         self._policy = policy
-        self._clock = clock
+        self._clock = checked(clock)
         self._forks = ForkGuard(self._begin, lambda: self._let_go())  # noqa: PLW0108  # each beginning makes another
         self._closed = False
 

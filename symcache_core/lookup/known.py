@@ -68,7 +68,7 @@ class Known:
         """The entry of a symbol, if the near cache has it and it answers without a look at the storage."""
         try:
             slot = self.near.slots.get(symbol)
-        except TypeError:  # no text, and not even something that a dict can have; whoever reads it next says so
+        except Exception:  # noqa: BLE001  # not even something that a dict can have; whoever reads it next says so
             return None
         if slot is None or not slot.version.is_current():
             return None

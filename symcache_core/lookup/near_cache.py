@@ -138,7 +138,7 @@ def fast_get(near: NearCache, clock: Clock, fallback: Fallback) -> tuple[Get, Ca
         nonlocal answered
         try:
             since, until, word, number, info = hits[symbol][timeframes]
-        except (KeyError, TypeError):  # not there, or no tuple
+        except Exception:  # noqa: BLE001  # not there, no tuple, or a hash of somebody's that fails in its own way
             return fallback(symbol, timeframes)
         if since <= clock() < until and (word is None or word[0] == number):
             answered += 1

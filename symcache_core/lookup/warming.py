@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from ..errors import ProviderPacingError, ProviderPermissionError, may_pass
-from ..messages import shown
+from ..messages import Names
 from ..models import Lookup, Outcome, SymbolLookup
 from ..protocols import AnyAnswer, BulkSymbolCache, CanValidateMany, ExternalDataProvider, Validate
 from .batching import BatchedValidation
@@ -99,6 +99,7 @@ class Warming:
             self._concurrency = min(self._concurrency, max(1, budget // 60))
         self._pace = _Pace(0.0 if budget is None else 60.0 / budget)
         self._in_a_row = 0
+        self._names = Names()
 
     async def run(self, symbols: Iterable[str]) -> AsyncGenerator[SymbolLookup, None]:
         """Give each symbol's answer, or error, as soon as it is there.
@@ -144,7 +145,7 @@ class Warming:
         else:
             error = found.error
             assert error is not None, "there is a lookup or an error"
-            self.summary.failed[shown(found.symbol)] = error
+            self.summary.failed[self._names.of(found.symbol)] = error
         self._in_a_row = self._in_a_row + 1 if error is not None and _concerns_the_provider(error) else 0
         if error is not None and self._in_a_row >= OUTAGE_AFTER:
             raise error

@@ -22,7 +22,7 @@ PUBLIC = {"errors", "file_lock", "files", "messages", "paths", "streams", "symbo
 
 SEEN_BY = {
     "symcache_backends": PUBLIC | {"models", "plugin", "protocols"},
-    "symcache_core.loading": PUBLIC | {"concurrency", "frozen", "loading", "models", "moments", "protocols"},
+    "symcache_core.loading": PUBLIC | {"clocks", "concurrency", "frozen", "loading", "models", "moments", "protocols"},
     "symcache_host": PUBLIC | {"settings", "transfer"},
 }
 """What else of the core each package outside its floors may import."""

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 import pandas as pd
 import pytest
 
-from symcache_core import Outcome, SymcacheSettings
-from symcache_core.errors import ClosedError, ConfigurationError, InvalidSymbolError, LoadCancelledError
+from symcache_core import Outcome, SymcacheSettings, ValidationResult
+from symcache_core.errors import ClosedError, ConfigurationError, InvalidSymbolError, LoadCancelledError, ProviderError
 from symcache_core.loading import CancellationToken, DataManager, LoadManyReport
 
 NOW = datetime(2013, 3, 1, 22, tzinfo=UTC).timestamp()
@@ -262,6 +262,35 @@ def test_arguments_that_there_are_not_are_an_error_before_anything_is_done(setti
     with DataManager(settings) as unopened, pytest.raises(TypeError):
         called = getattr(unopened, method)("AAPL", *args, **options)
         asyncio.run(called) if inspect.iscoroutine(called) else list(called)
+
+
+def test_of_many_that_are_shown_alike_each_is_loaded_or_fails_for_itself(manager):
+    symbols = [None, "None", ["AAPL"], ["MSFT"], None]
+    many = manager.load_many(symbols, mode="full")
+    assert len(many.frames) + len(many.report.failed) == 4
+    assert {"None", "a list", "a list (2)"} <= many.report.failed.keys()
+    assert len(list(manager.load_each(iter(symbols), mode="full"))) == 4
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 1e300, None])
+def test_a_clock_that_tells_no_time_is_an_error_that_says_so(settings, seconds):
+    with (
+        DataManager(settings, clock=lambda: seconds, external_provider=Timeless()) as manager,
+        pytest.raises(ConfigurationError, match=r"the clock gives .*: it has to give seconds since the epoch"),
+    ):
+        manager.load("AAPL", start_date="2024-01-02", end_date="2024-01-05")
+
+
+class Timeless:
+    """A provider without a present of its own."""
+
+    provider = "ib"
+
+    async def validate_and_get_metadata(self, symbol, timeframes):
+        return ValidationResult(is_valid=True, symbol=symbol)
+
+    async def fetch_historical_data(self, *_arguments):
+        raise ProviderError("nobody has got so far")
 
 
 def test_what_is_no_symbol_fails_alone_among_many(manager, source):

@@ -7,7 +7,14 @@ import os
 import pytest
 from faulty_backend import FaultyBackend, LendingBackend, TellingBackend
 
-from symcache_core.errors import BackendUnavailableError, ClosedError, ProviderError, ProviderTimeoutError
+from symcache_core.errors import (
+    BackendUnavailableError,
+    ClosedError,
+    ConfigurationError,
+    InvalidSymbolError,
+    ProviderError,
+    ProviderTimeoutError,
+)
 from symcache_core.lookup import cache as cache_module
 from symcache_core.lookup.cache import PolicyCache
 from symcache_core.lookup.counters import LookupCounters, SharedCounters
@@ -577,3 +584,50 @@ class TestStorageThatLends:
             await asking
 
         asyncio.run(main())
+
+
+class Unhashable(str):
+    """A text of somebody's own, which fails in its own way where a dict wants to have it."""
+
+    __slots__ = ()
+
+    def __hash__(self):
+        raise RuntimeError("no hash")
+
+
+class UnhashableThing:
+    def __hash__(self):
+        raise RuntimeError("no hash")
+
+
+@pytest.mark.parametrize("symbol", [Unhashable("AAPL"), UnhashableThing()])
+def test_a_symbol_that_has_no_hash_is_refused_like_any_that_is_none(open_cache, provider, symbol):
+    cache = open_cache()
+
+    async def look_up():
+        await cache.get_or_validate(symbol, (), provider.validate)
+
+    async def look_up_many():
+        found = cache.get_or_validate_many(["AAPL", symbol], (), provider.validate)
+        return {type(each.error) async for each in found}
+
+    uses = (cache.get, cache.peek, cache.explain, cache.forget, lambda _symbol: asyncio.run(look_up()))
+    for use in (*uses, lambda symbol: cache.store(symbol, verdict("AAPL", "1d"))):
+        with pytest.raises(InvalidSymbolError, match="a symbol is text"):
+            use(symbol)
+    assert asyncio.run(look_up_many()) == {type(None), InvalidSymbolError}
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -float("inf"), 1e300, None, "noon"])
+def test_a_clock_that_tells_no_time_is_an_error_that_says_so(backend, provider, seconds):
+    told = [1e9]
+    settings = {"near_cache_size": 9, "near_cache_age": 9.0}
+    cache = PolicyCache(backend, name="x", provider="ib", policy=Policy(), clock=lambda: told[0], **settings)
+    with cache:
+        asyncio.run(cache.get_or_validate("AAPL", (), provider.validate))
+        assert cache.get("AAPL") is not None
+        told[0] = seconds
+        for use in (lambda: cache.get("AAPL"), lambda: asyncio.run(cache.get_or_validate("AAPL", (), None))):
+            with pytest.raises(ConfigurationError, match=r"the clock gives .*: it has to give seconds since the epoch"):
+                use()
+        told[0] = 1e9

@@ -405,3 +405,10 @@ def test_what_is_no_symbol_fails_alone(cache, source, bad):
     assert (len(found), summary.valid, summary.asked) == (3, 2, 2)
     (error,) = summary.failed.values()
     assert isinstance(error, InvalidSymbolError)
+
+
+def test_of_two_that_are_shown_alike_each_has_a_failure_of_its_own(cache, source):
+    symbols = [["AAPL"], ["MSFT"], None, "None\x07", float("nan"), "nan\x07", b"one", b"other"]
+    _, summary = warm(cache, source, symbols)
+    assert summary.symbols == len(summary.failed) == len(symbols)
+    assert {"a list", "a list (2)", "None", "nan", "a bytes", "a bytes (2)"} <= summary.failed.keys()
