@@ -71,16 +71,20 @@ class FileLease:
         if self._pid != os.getpid():
             # A child but lets go of its share; its parent may have been at work on this object when it was forked.
             if self._file is not None:
-                self._file.close()
+                with suppress(OSError):
+                    self._file.close()
             return
         with self._lock:
             if self._file is None or self._file.closed:
                 return
+            # Children that were forked meanwhile share the lock: closing would leave it to them. Where neither can be
+            # done, as over a mount whose server is gone, the lease ends with the process at the latest.
             try:
-                # Children that were forked meanwhile share the lock: closing would leave it to them.
-                _unlock(self._file)
+                with suppress(OSError):
+                    _unlock(self._file)
             finally:
-                self._file.close()
+                with suppress(OSError):
+                    self._file.close()
 
     def _write(self, record: bytes) -> None:
         assert self._file is not None, "it has been opened"

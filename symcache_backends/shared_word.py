@@ -99,6 +99,18 @@ def watch(mapped: Mapped) -> None:
     _guard.watch(mapped)
 
 
+def map_private(address: int, length: int, descriptor: int = -1, offset: int = 0) -> None:
+    """Map private memory in the place of other, in one step.
+
+    Args:
+        address: Where that begins.
+        length: Of it, in bytes.
+        descriptor: Of a file whose content it has; it is empty without one.
+        offset: From where in that file.
+    """
+    _guard.map_private(address, length, descriptor, offset)
+
+
 class _Guard:
     """Keeps SIGBUS from ending the process when it comes from memory that is watched.
 
@@ -126,10 +138,10 @@ class _Guard:
                 self._handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._on_fault)
                 self._previous = self._libc.signal(signal.SIGBUS, ctypes.cast(self._handler, ctypes.c_void_p))
 
-    def map_private(self, address: int) -> None:
-        """Map private memory at an address."""
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
-        self._libc.mmap(address, mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
+    def map_private(self, address: int, length: int = mmap.PAGESIZE, descriptor: int = -1, offset: int = 0) -> None:
+        """Map private memory at an address, of a file or of none."""
+        flags = mmap.MAP_PRIVATE | _MAP_FIXED | (mmap.MAP_ANONYMOUS if descriptor < 0 else 0)
+        self._libc.mmap(address, length, mmap.PROT_READ | mmap.PROT_WRITE, flags, descriptor, offset)
 
     def _on_fault(self, number: int) -> None:
         try:

@@ -14,7 +14,7 @@ _FIRST_WAIT = 0.0005
 _LONGEST_WAIT = 0.005
 
 
-def take(descriptor: int, path: Path, timeout: float, *, shared: bool = False) -> None:
+def take(descriptor: int, path: Path, timeout: float, *, left: float | None = None, shared: bool = False) -> None:
     """Take the ``flock`` of an open file; it excludes every other descriptor, this process's own included.
 
     An interrupt may come between the taking and the return. So who calls this stands already in the ``try`` whose
@@ -29,7 +29,8 @@ def take(descriptor: int, path: Path, timeout: float, *, shared: bool = False) -
     Args:
         descriptor: Of the file.
         path: Its name, for the error.
-        timeout: Seconds to wait at most.
+        timeout: Seconds to wait at most: the setting, for the error.
+        left: Seconds that are left of them, for who has been waiting; at once if there are none.
         shared: Whether others may hold it, too, who want no more than that.
 
     Raises:
@@ -42,6 +43,7 @@ def take(descriptor: int, path: Path, timeout: float, *, shared: bool = False) -
     except BlockingIOError:
         pass
     start = time.monotonic()
+    at_most = timeout if left is None else min(left, timeout)
     wait = _FIRST_WAIT
     while True:
         time.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311  # nothing is kept secret by it
@@ -49,14 +51,14 @@ def take(descriptor: int, path: Path, timeout: float, *, shared: bool = False) -
             return fcntl.flock(descriptor, operation)
         except BlockingIOError:
             waited = time.monotonic() - start
-            if waited >= timeout:
+            if waited >= at_most:
                 raise LockTimeoutError(
                     f"{path} is locked by {holder(descriptor)}, and was for {timeout:g} s (setting 'lock_timeout')"
                 ) from None
         # Nobody queues, so who has waited long looks more often: among many writers it would else never meet the moment
         # between two of them.
-        wait = min(wait * 1.5, _LONGEST_WAIT) if waited < timeout / 2 else 2 * _FIRST_WAIT
-        wait = min(wait, timeout - waited)
+        wait = min(wait * 1.5, _LONGEST_WAIT) if waited < at_most / 2 else 2 * _FIRST_WAIT
+        wait = min(wait, at_most - waited)
 
 
 def holder(descriptor: int) -> str:

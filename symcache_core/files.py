@@ -19,6 +19,21 @@ _TRIES = 5
 _FOR_ITS_OWNER = partial(os.open, mode=0o600)
 
 
+class OpenFile(io.FileIO):
+    """An open file that is closed when nothing refers to it any more, and that needs no warning.
+
+    So it goes after an interrupt, in a forked child, and when the interpreter ends.
+    """
+
+    __del__ = io.FileIO.close  # C's, as an interrupt at the beginning of one in Python would be lost, and the file left
+
+
+class Writer(io.BufferedWriter):
+    """A buffer in front of such a file, and like it."""
+
+    __del__ = io.BufferedWriter.close
+
+
 @contextmanager
 def replacing(
     path: Path, *, temporary: Path | None = None, before: Callable[[], None] | None = None
@@ -36,9 +51,10 @@ def replacing(
     Raises:
         OSError: It could not be written; what was there is untouched.
     """
-    raw, part = _temporary(path) if temporary is None else (_anew(temporary), temporary)
+    # Named before it is made, so that an interrupt leaves none behind.
+    part = path.with_name(f".symcache-{os.urandom(8).hex()}.part") if temporary is None else temporary
     try:
-        with io.BufferedWriter(raw) as file:
+        with Writer(_anew(part)) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -60,7 +76,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def open_regular(path: Path, mode: Literal["r", "r+", "a+"] = "r+") -> io.FileIO:
+def open_regular(path: Path, mode: Literal["r", "r+", "a+"] = "r+") -> OpenFile:
     """Open a regular file, and never wait for it as a FIFO or a device may make one.
 
     No step of Python comes between the system's call and the object that closes the descriptor when it is lost: so an
@@ -77,13 +93,13 @@ def open_regular(path: Path, mode: Literal["r", "r+", "a+"] = "r+") -> io.FileIO
         try:
             if not stat.S_ISREG(os.stat(path).st_mode):
                 raise OSError(errno.EINVAL, "it is no regular file", str(path))
-            return io.FileIO(path, mode, opener=_FOR_ITS_OWNER)
+            return OpenFile(path, mode, opener=_FOR_ITS_OWNER)
         except FileNotFoundError:
             if mode == "r":
                 raise
         with suppress(FileExistsError):  # somebody else has just made it
-            return io.FileIO(path, "x+" if mode == "r+" else mode, opener=_FOR_ITS_OWNER)
-    raise FileExistsError(errno.EEXIST, "there is a link to a file that is not there", str(path))
+            return OpenFile(path, "x+" if mode == "r+" else mode, opener=_FOR_ITS_OWNER)
+    raise FileExistsError(errno.EEXIST, "it is a symlink to a file that is not there", str(path))
 
 
 def make_folder(folder: Path, *, durably: bool = True) -> None:
@@ -98,7 +114,10 @@ def make_folder(folder: Path, *, durably: bool = True) -> None:
     """
     if not folder.is_dir():
         make_folder(folder.parent, durably=durably)
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except FileExistsError:
+            raise _no_folder(folder) from None
         if durably:
             sync_folder(folder.parent)
 
@@ -128,22 +147,33 @@ def regular_file(path: Path, setting: str) -> Path:
     """
     found = Path(os.path.realpath(path))
     with suppress(FileNotFoundError):
-        mode = os.stat(found).st_mode
+        try:
+            mode = os.stat(found).st_mode
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise ConfigurationError(f"{path} is a symlink that leads to itself: set {setting!r} to another") from None
         if not stat.S_ISREG(mode):
             kind = next((name for is_it, name in _KINDS.items() if is_it(mode)), "device")
             raise ConfigurationError(f"{path} is a {kind}, not a regular file: set {setting!r} to another")
     return found
 
 
-def _anew(path: Path) -> io.FileIO:
+def _no_folder(path: Path) -> OSError:
+    """What is wrong where something that is no folder has a folder's name."""
+    if not path.is_symlink():
+        return NotADirectoryError(errno.ENOTDIR, "it is no folder", str(path))
+    try:
+        os.stat(path)
+    except OSError as error:
+        what = "itself" if error.errno == errno.ELOOP else "a folder that is not there"
+    else:
+        what = "something that is no folder"
+    return NotADirectoryError(errno.ENOTDIR, f"it is a symlink to {what}", str(path))
+
+
+def _anew(path: Path) -> OpenFile:
     # What a killed writer left goes, and so does a link that would have us write into another's file.
     with suppress(FileNotFoundError):
         os.unlink(path)
-    return io.FileIO(path, "x", opener=_FOR_ITS_OWNER)
-
-
-def _temporary(path: Path) -> tuple[io.FileIO, Path]:
-    import tempfile  # here, as stores do without it, and it is slow to import
-
-    descriptor, name = tempfile.mkstemp(prefix=".symcache-", suffix=".part", dir=path.parent)
-    return io.FileIO(descriptor, "w"), Path(name)
+    return OpenFile(path, "x", opener=_FOR_ITS_OWNER)

@@ -20,9 +20,18 @@ from contextlib import suppress
 from typing import TypeVar
 
 from symcache_core.concurrency.forks import ForkGuard
-from symcache_core.errors import BackendError, BackendUnavailableError, ClosedError, CorruptStoreError, LockTimeoutError
+from symcache_core.errors import (
+    BackendError,
+    BackendUnavailableError,
+    ClosedError,
+    ConfigurationError,
+    CorruptStoreError,
+    LockTimeoutError,
+)
 from symcache_core.file_lock import take
 
+from .damage import passing_reason
+from .database import database_of
 from .folder import Folder, ReplacedError
 from .settings import PATH_SETTING, DiskSettings
 
@@ -57,7 +66,7 @@ class Access:
         """What stood in the word when others' writes were last noted."""
         self._settings = settings
         self._timeout = settings.patience
-        self._is_closed = False
+        self._is_closed = self._was_open = False
         self._folder: Folder | None = None
         self._writer: int | None = None
         self._unsaid: list[str] = []
@@ -188,7 +197,7 @@ class Access:
     def _locked(self, folder: Folder, act: Callable[[Folder], T], deadline: float) -> T:
         has_begun = has_told = False
         try:
-            take(folder.lock.number, folder.lock_path, max(0.0, round(deadline - time.monotonic(), 2)))
+            take(folder.lock.number, folder.lock_path, self._timeout, left=deadline - time.monotonic())
             if not folder.is_locked_at_path():
                 raise ReplacedError
             self.note_others(folder)
@@ -238,7 +247,7 @@ class Access:
                 # an index that cannot be written.
                 old.disconnect()
             new = self._opened(time.monotonic() + self._timeout if write_before is None else write_before)
-            self._unsaid += [*new.unsaid, *(old.unsaid if old is not None else ())]
+            self._unsaid += dict.fromkeys([*new.unsaid, *(old.unsaid if old is not None else ())])
             if write_before is None or new.reason is None or old is None or not old.is_current():
                 self._replace(old, new)
             else:
@@ -260,6 +269,11 @@ class Access:
                 new.open(deadline)
             except ReplacedError:
                 new.retire()
+            except ConfigurationError as error:
+                new.retire()
+                if not self._was_open:
+                    raise
+                raise self.unavailable(error) from error  # whoever set it was right then
             except BaseException:
                 new.retire()
                 raise
@@ -269,6 +283,7 @@ class Access:
 
     def _replace(self, old: Folder | None, new: Folder) -> None:
         word = new.word
+        self._was_open = True
         self._folder, self.cells = new, [-1] if word is None else word.cells
         self.known = None if word is None else self.cells[0]
         self.generation += 1
@@ -282,7 +297,7 @@ class Access:
         try:
             if deadline is not None and folder.lock.number >= 0:
                 with suppress(LockTimeoutError, OSError):
-                    take(folder.lock.number, folder.lock_path, max(0.0, round(deadline - time.monotonic(), 2)))
+                    take(folder.lock.number, folder.lock_path, self._timeout, left=deadline - time.monotonic())
             folder.retire(closes_files=deadline is not None)
         finally:
             if deadline is not None and folder.lock.number >= 0:
@@ -296,13 +311,16 @@ class Access:
             )
 
     def _in_our_words(self, error: sqlite3.Error | OSError) -> BackendError:
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(
+        if not isinstance(error, sqlite3.DatabaseError) or isinstance(
             error, (sqlite3.OperationalError, sqlite3.ProgrammingError)
         ):
-            return CorruptStoreError(
-                f"{self._name} (setting {PATH_SETTING!r}) is damaged: {error}; move it away to start anew"
-            )
-        return self.unavailable(error)
+            return self.unavailable(error)
+        passing = passing_reason(error, database_of(self._settings.path))
+        if passing is not None:
+            return self.unavailable(f"it could not be read: {passing}")
+        return CorruptStoreError(
+            f"{self._name} (setting {PATH_SETTING!r}) is damaged: {error}; move it away to start anew"
+        )
 
 
 def _makes_stale(error: sqlite3.Error) -> bool:

@@ -143,7 +143,8 @@ class DiskBackend:
     def close(self) -> None:
         """Close the folder, once nobody uses it any more."""
         self._access.close()
-        drop_unused(self._path / "leases")
+        with suppress(OSError):  # something else is at the path by now
+            drop_unused(self._path / "leases")
 
     def _find(self, keys: Iterable[str], note: str | None, con: sqlite3.Connection) -> Found:
         found = Found()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import diskcache
 from diskcache.core import DBNAME, DEFAULT_SETTINGS, METADATA
+
+from symcache_core.errors import LockTimeoutError
 
 from .rows import BytesDisk
 
@@ -24,8 +28,14 @@ WITHOUT_INDEX = "mode=ro&vfs=unix-none"
 """For one that has a log, where the index beside it cannot be made: SQLite has it in memory of its own, if it takes
 itself for the only one. So who connects looks out for changes, too."""
 
+_TAKES_NO_WRITES = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT}
+_CANNOT_BE_WRITTEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
+
 _BUSY_WAIT = 0.05
 """Seconds that SQLite waits by itself for who has the database locked; whoever waits longer asks again."""
+
+_FIRST_WAIT = 0.001
+_LONGEST_WAIT = 0.02
 
 _PRAGMAS = {
     "cache_size": DEFAULT_SETTINGS["sqlite_cache_size"],
@@ -50,7 +60,7 @@ def beside(database: Path, suffix: str) -> Path:
 
 
 def connect(database: Path, parameters: str) -> sqlite3.Connection:
-    """Connect to a database; its file is opened at once, and the log beside it at the first statement.
+    """Connect to a database; its file is opened at once, and the log beside it by :func:`open_log`.
 
     Args:
         database: Where.
@@ -66,16 +76,58 @@ def connect(database: Path, parameters: str) -> sqlite3.Connection:
     try:
         if parameters == WITHOUT_INDEX:
             con.execute("PRAGMA locking_mode = EXCLUSIVE")
-        _tune(con)
     except BaseException:
         con.close()
         raise
     return con
 
 
+def open_log(con: sqlite3.Connection) -> None:
+    """Have the log of a database opened, and its index."""
+    _tune(con)
+    con.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+
+
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether an error says that somebody else has the database locked."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def may_be_read(error: Exception) -> bool:
+    """Whether a database that cannot be opened for writing, because of an error, may still be read."""
+    if isinstance(error, OSError):
+        return error.errno in _TAKES_NO_WRITES
+    if isinstance(error, sqlite3.Error):
+        return error.sqlite_errorcode & 0xFF in _CANNOT_BE_WRITTEN
+    return True
+
+
+def patiently(act: Callable[[], T], patience: float, what: str) -> T:
+    """Act again where someone has the database locked, within the bound.
+
+    Args:
+        act: Raises :class:`BusyError` or an error of SQLite that says so.
+        patience: Seconds to wait at most.
+        what: Is locked, for the error.
+
+    Raises:
+        LockTimeoutError: Someone had it locked all the time.
+        sqlite3.Error: Whatever else went wrong.
+    """
+    deadline, wait = 0.0, _FIRST_WAIT
+    while True:
+        try:
+            return act()
+        except (BusyError, sqlite3.OperationalError) as error:
+            if isinstance(error, sqlite3.OperationalError) and not is_busy(error):
+                raise
+            deadline = deadline or time.monotonic() + patience
+            if time.monotonic() >= deadline:
+                raise LockTimeoutError(
+                    f"{what} is locked by another process, and was for {patience:g} s (setting 'lock_timeout')"
+                ) from error
+        time.sleep(wait)
+        wait = min(2 * wait, _LONGEST_WAIT)
 
 
 def settings_of(con: sqlite3.Connection) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Of a folder that takes no writes, or whose lock another process does not give ba
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import sqlite3
@@ -17,9 +16,8 @@ from typing import Any, TypeVar
 
 from symcache_core.errors import BackendUnavailableError, LockTimeoutError
 from symcache_core.file_lock import take
-from symcache_core.files import regular_file
 
-from ..shared_word import SharedWord, watch
+from ..shared_word import SharedWord
 from .clock import DroppingClock
 from .database import (
     MAKING,
@@ -27,28 +25,28 @@ from .database import (
     WITHOUT_INDEX,
     WITHOUT_LOG,
     WRITING,
-    BusyError,
-    beside,
     connect,
     database_of,
     in_transaction,
-    is_busy,
+    may_be_read,
+    open_log,
+    patiently,
     prepare,
     settings_of,
 )
 from .forks import forks
-from .index import SharedIndex
+from .log_watch import LogWatch
 from .pairing import Pairing, drop_foreign_log, looks_restored, remember, remembered
 from .paths import (
     Descriptor,
     Identity,
-    identities,
     identity,
     identity_of,
     look,
     names_in,
     newest,
     open_shared,
+    refuse_no_files,
     refuse_other_kinds,
     version,
     version_of_log,
@@ -59,22 +57,12 @@ T = TypeVar("T")
 
 LOCK = "symcache.lock"
 
-_TAKES_NO_WRITES = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT}
-_CANNOT_BE_WRITTEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
-_TRIES = 5
 _COARSE = 100_000_000
 """Nanoseconds within which two changes of a folder may have the same time."""
-
-_FIRST_WAIT = 0.001
-_LONGEST_WAIT = 0.02
 
 
 class ReplacedError(Exception):
     """What is open is no longer what is at the path, or has been closed; it is to be opened anew."""
-
-
-class _DisturbedError(Exception):
-    """The index of the log was lost in the midst of something."""
 
 
 class Folder:
@@ -97,11 +85,9 @@ class Folder:
         """What is to be logged when no lock is held any more."""
         self._settings = settings
         self._database = database_of(settings.path)
-        self._log, self._index_path = (beside(self._database, suffix) for suffix in ("-wal", "-shm"))
-        self._index: SharedIndex | None = None
-        self._faults = 0
+        self._beside = LogWatch(self._database)
+        self._is_opening = False
         self._checked_names: tuple[int, int, int] | None = None
-        self._beside_identity: list[Identity | None] = []
         self.lock = Descriptor(-1)
         self._word_file = Descriptor(-1)
         self._lock_identity: Identity | None = None
@@ -127,16 +113,16 @@ class Folder:
             LockTimeoutError: Another process has it locked, and there is nothing to read.
             OSError, sqlite3.Error: It can be neither written nor read.
         """
-        refuse_other_kinds(self.path, PATH_SETTING)
-        regular_file(self.lock_path, PATH_SETTING)
-        regular_file(self._database, PATH_SETTING)
+        refuse_other_kinds(PATH_SETTING, self.path, (self.lock_path, self._database), self._beside.files)
+        self._is_opening = True
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._open_for_writing(deadline)
         except (OSError, sqlite3.OperationalError, LockTimeoutError) as error:
-            if not _may_be_read(error) or not self._database.exists():
+            if not may_be_read(error) or not self._database.exists():
                 raise
             self._open_for_reading(error)
+        self._is_opening = False
 
     def is_flagged(self) -> bool:
         """Whether it is to be opened anew, as far as that is known without a look."""
@@ -147,15 +133,9 @@ class Folder:
         if self.is_flagged():
             return False
         if self._parameters in (WITHOUT_LOG, WITHOUT_INDEX):
-            return version(self._database, self._log) == self._unchanged
+            return version(self._database, self._beside.log) == self._unchanged
         found = look(self._database)
-        if found is None or identity_of(found) != self._identity:
-            return False
-        if found.st_mtime_ns != self._written:
-            if found.st_mtime_ns < self._written and looks_restored(found):
-                return False
-            self._written = found.st_mtime_ns
-        return True
+        return found is not None and self._is_open(found)
 
     def is_locked_at_path(self) -> bool:
         """Whether every file that is open is the one at the path; what is locked elsewhere is not locked."""
@@ -167,7 +147,7 @@ class Folder:
             return True
         if identity(self.lock_path) != self._lock_identity:
             return False
-        if self._con is not None and identities(self._log, self._index_path) != self._beside_identity:
+        if self._con is not None and not self._beside.is_at_path():
             return False
         self._checked_names = names if names is not None and time.time_ns() - names[2] > _COARSE else None
         return True
@@ -183,26 +163,21 @@ class Folder:
             LockTimeoutError: Someone has the database locked.
             sqlite3.Error: Whatever else went wrong.
         """
-        deadline, wait = 0.0, _FIRST_WAIT
-        while True:
-            try:
-                with self._gate:
-                    return self._undisturbed(act, self._con or self._connect_again())
-            except (BusyError, sqlite3.OperationalError) as error:
-                if isinstance(error, sqlite3.OperationalError) and not is_busy(error):
-                    raise
-                deadline = deadline or time.monotonic() + self._settings.patience
-                if time.monotonic() >= deadline:
-                    raise LockTimeoutError(
-                        f"{self._database} is locked by another process, and was for {self._settings.patience:g} s"
-                        f" (setting 'lock_timeout'; {PATH_SETTING!r} says where it is)"
-                    ) from error
-            time.sleep(wait)
-            wait = min(2 * wait, _LONGEST_WAIT)
+
+        def act_alone() -> T:
+            with self._gate:
+                return self._acted(act)
+
+        return patiently(act_alone, self._settings.patience, f"{self._database} ({PATH_SETTING!r} says where it is)")
 
     def transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
         """Act with the connection in a transaction; like :meth:`run`."""
-        return self.run(lambda con: in_transaction(con, act, self._check_undisturbed))
+
+        def act_in_transaction(con: sqlite3.Connection) -> T:
+            self._beside.fill_index()
+            return in_transaction(con, act, self._beside.check_undisturbed)
+
+        return self.run(act_in_transaction)
 
     def number(self) -> int:
         """What changes when others write; who has no word of theirs asks SQLite."""
@@ -225,9 +200,7 @@ class Folder:
         with self._gate:
             con, self._con = self._con, None
             if con is not None:
-                if self.reason is None:
-                    self._drop_foreign_log(self._pairing())  # else the last one to close writes it to the database
-                con.close()
+                self._close(con)
 
     def retire(self, *, closes_files: bool = True) -> None:
         """Close it, for good.
@@ -270,7 +243,7 @@ class Folder:
         while True:
             self.lock = Descriptor(open_shared(self.lock_path))
             try:
-                take(self.lock.number, self.lock_path, max(0.0, round(deadline - time.monotonic(), 2)))
+                take(self.lock.number, self.lock_path, self._settings.patience, left=deadline - time.monotonic())
                 self._lock_identity = identity_of(os.fstat(self.lock.number))
                 if identity(self.lock_path) != self._lock_identity:
                     continue  # the folder was replaced between opening and locking
@@ -281,7 +254,7 @@ class Folder:
                     fcntl.flock(self.lock.number, fcntl.LOCK_UN)
 
     def _open_locked(self) -> None:
-        seen = newest(self._database, self._log, self.lock_path)
+        seen = newest(self._database, self._beside.log, self.lock_path)
         is_new = not self._database.exists()
         self._drop_foreign_log(remembered(self.lock.number))
         self._parameters = MAKING if is_new else WRITING
@@ -292,7 +265,7 @@ class Folder:
         if is_new:
             self._database.chmod(0o600)
         self.clock = DroppingClock(
-            newest(self._database, self._log, self.lock_path) or time.time() if seen is None else seen
+            newest(self._database, self._beside.log, self.lock_path) or time.time() if seen is None else seen
         )
         # Another open file: its memory outlives this object where someone looks at it, and the file with it, whose lock
         # a forked child would then go on to hold.
@@ -302,39 +275,54 @@ class Folder:
 
     def _open_for_reading(self, reason: Exception) -> None:
         self.reason = reason.with_traceback(None)  # it is kept, and this object is in its frames
-        for parameters in (READING, WITHOUT_INDEX if version_of_log(self._log) else WITHOUT_LOG):
+        for parameters in (READING, WITHOUT_INDEX if version_of_log(self._beside.log) else WITHOUT_LOG):
             self.disconnect()
-            self._parameters, self._unchanged = parameters, version(self._database, self._log)
+            self._parameters, self._unchanged = parameters, version(self._database, self._beside.log)
             try:
                 if self.run(settings_of):
                     return
-            except sqlite3.OperationalError:
+            except (OSError, sqlite3.OperationalError):
                 continue
         raise reason
 
-    def _undisturbed(self, act: Callable[[sqlite3.Connection], T], con: sqlite3.Connection) -> T:
-        """Act; once more if the index was lost meanwhile, as what came of it may be wrong."""
-        for _ in range(_TRIES):
-            self._faults = 0 if self._index is None else self._index.faults
-            try:
-                outcome = act(con)
-                self._check_undisturbed()
-            except (_DisturbedError, sqlite3.Error):
-                if self._index is None or self._index.faults == self._faults:
-                    raise
-                self._index.empty()
-            else:
-                return outcome
-        raise sqlite3.OperationalError("the index of its log is cut short all the time")
+    def _is_open(self, found: os.stat_result) -> bool:
+        """Whether a file is the database that is open, and has not been written over by an older one."""
+        if identity_of(found) != self._identity:
+            return False
+        if found.st_mtime_ns != self._written:
+            if found.st_mtime_ns < self._written and looks_restored(found):
+                return False
+            self._written = found.st_mtime_ns
+        return True
 
-    def _check_undisturbed(self) -> None:
-        if self._index is not None and self._index.faults != self._faults:
-            raise _DisturbedError
+    def _acted(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            con = self._con or self._connect_again()
+            if not self._beside.is_whole():
+                self._mend_log()
+            return self._beside.undisturbed(act, con)
+        except OSError:
+            if self._is_opening or not self._beside.is_apart:
+                raise
+            raise ReplacedError from None
+        finally:
+            if self._beside.is_apart:
+                self.disconnect()
+
+    def _mend_log(self) -> None:
+        """Go on with what is left of the log, while nobody writes; whoever has no lock opens it anew for that."""
+        if self.reason is not None:
+            return
+        if self._beside.is_cut_short():
+            self.unsaid.append(f"{self._beside.log} was cut short while it was in use; what was stored last is lost")
+        if not self._is_opening:
+            raise ReplacedError
+        self._beside.empty_index()
 
     def _prepare(self, con: sqlite3.Connection, wanted: dict[str, Any]) -> None:
-        if not settings_of(con) and self._index is not None:
+        if not settings_of(con):
             # An index that is wrong would hide what is in the log; nobody writes now.
-            self._index.empty()
+            self._beside.empty_index()
         prepare(con, self.path, wanted)
 
     def _connect_again(self) -> sqlite3.Connection:
@@ -347,9 +335,16 @@ class Folder:
                 f"{self._database}: this process was forked while its parent was inside SQLite with this database; "
                 "it can be used in a process that is started anew"
             )
+        refuse_no_files(PATH_SETTING, *self._beside.files)
+        self._beside.expect()
         con = connect(self._database, self._parameters)
         try:
-            con.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # opens the log
+            if not self._beside.open(
+                con, remembered(self.lock.number) if self._is_opening and self.lock.number >= 0 else None
+            ):
+                self._mend_log()
+                open_log(con)
+            self._beside.fill_index()
             opened = identity(self._database)
             if opened is None or opened not in {self._identity or opened, there or opened}:
                 raise ReplacedError
@@ -362,15 +357,27 @@ class Folder:
 
     def _note_beside(self) -> None:
         """Note which log and which index are open; a database that is being made has none yet."""
-        self._checked_names, self._beside_identity = None, identities(self._log, self._index_path)
+        self._checked_names = None
+        self._beside.note()
         if (found := look(self._database)) is not None:
             self._written = found.st_mtime_ns
-        if (index := self._beside_identity[1]) is not None:
-            self._index = SharedIndex(index)
-            watch(self._index)
+
+    def _close(self, con: sqlite3.Connection) -> None:
+        """Close a connection, and have nothing of another's written to the database by that."""
+        try:
+            found = None if self.reason is not None else look(self._database)
+            if found is not None:
+                self._drop_foreign_log(self._pairing())  # else the last one to close writes it to the database
+                if self._is_open(found):
+                    self._beside.close(con)
+        except (OSError, sqlite3.Error):
+            pass  # nothing can be said of what is at the path
+        finally:
+            self._beside.forget()
+            con.close()
 
     def _pairing(self) -> Pairing | None:
-        beside = self._beside_identity[0] if self._beside_identity else None
+        beside = self._beside.noted[0] if self._beside.noted else None
         if self._lock_identity is None or self._identity is None or beside is None:
             return None
         return Pairing(self._lock_identity[1], self._identity[1], beside[1], self._written)
@@ -381,17 +388,11 @@ class Folder:
             remember(self._word_file.number, pairing)
 
     def _drop_foreign_log(self, known: Pairing | None) -> None:
-        if drop_foreign_log(self.lock_path, self._database, self._log, self._index_path, known):
-            self.unsaid.append(f"{self._log} was that of another database, which this one has replaced; it is dropped")
+        if drop_foreign_log(self.lock_path, self._database, self._beside.log, self._beside.index, known):
+            self.unsaid.append(
+                f"{self._beside.log} was that of another database, which this one has replaced; it is dropped"
+            )
 
 
 def _data_version(con: sqlite3.Connection) -> int:
     return int(con.execute("PRAGMA data_version").fetchone()[0])
-
-
-def _may_be_read(error: Exception) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in _TAKES_NO_WRITES
-    if isinstance(error, sqlite3.Error):
-        return error.sqlite_errorcode & 0xFF in _CANNOT_BE_WRITTEN
-    return True

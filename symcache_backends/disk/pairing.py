@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .index import SharedIndex
-from .paths import identity_of, look
+from .paths import look
 
 _BEHIND_THE_WORD = 8
 _RECORD = struct.Struct("=4Q")
@@ -96,7 +96,7 @@ def drop_foreign_log(lock: Path, database: Path, log: Path, index: Path, known: 
 
 def _empty(index: Path) -> None:
     found = look(index)
-    if found is None or SharedIndex(identity_of(found)).empty():
+    if found is None or SharedIndex(index).empty():
         return
     # Nobody in this process has it open, so that closing it drops nobody's locks.
     descriptor = os.open(index, os.O_WRONLY | os.O_CLOEXEC)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from symcache_core.errors import ConfigurationError
+from symcache_core.files import regular_file
 
 Identity = tuple[int, int]
 """Device and inode."""
@@ -71,15 +74,53 @@ def newest(*files: Path) -> float | None:
     return max((found.st_mtime for file in files if (found := look(file)) is not None), default=None)
 
 
-def refuse_other_kinds(path: Path, setting: str) -> None:
-    """See to it that there is nothing at a path but a folder.
+def refuse_other_kinds(setting: str, folder: Path, files: Iterable[Path], beside: Iterable[Path]) -> None:
+    """See to it that what is there is of the kind that it is to be.
+
+    Args:
+        setting: What says where that is, for the error.
+        folder: A folder, if anything.
+        files: Regular files, if anything, or symlinks to such.
+        beside: Regular files, if anything.
+
+    Raises:
+        ConfigurationError: There is something else.
+    """
+    try:
+        found = look(folder)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        found = None
+    if (found is None and folder.is_symlink()) or (found is not None and not stat.S_ISDIR(found.st_mode)):
+        kind = "a symlink that leads nowhere" if found is None else "no folder"
+        raise ConfigurationError(f"{folder} is {kind}: set {setting!r} to another")
+    for file in files:
+        regular_file(file, setting)
+    refuse_no_files(setting, *beside)
+
+
+def refuse_no_files(setting: str, *paths: Path) -> None:
+    """See to it that there is nothing at paths but regular files; nothing else is ever opened, as it may never end.
 
     Raises:
         ConfigurationError: There is.
     """
-    found = look(path)
-    if found is not None and not stat.S_ISDIR(found.st_mode):
-        raise ConfigurationError(f"{path} is no folder: set {setting!r} to another")
+    for path in paths:
+        try:
+            mode = os.lstat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if not stat.S_ISREG(mode):
+            raise ConfigurationError(
+                f"{path} is a {_kind(mode)}, and not a file of the database's: remove it, or set {setting!r} to another"
+                " folder"
+            )
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "folder", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket", stat.S_IFLNK: "symlink"}
+    return kinds.get(stat.S_IFMT(mode), "device")
 
 
 def look(path: Path) -> os.stat_result | None:

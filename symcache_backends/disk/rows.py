@@ -5,6 +5,7 @@ diskcache would drop at any write what is over by the clock of whoever writes. H
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ import diskcache
 from diskcache.core import EVICTION_POLICY, MODE_BINARY, MODE_RAW, UNKNOWN
 
 from symcache_core.errors import CorruptEntryError
+from symcache_core.files import open_regular
 
 _FIND = (
     "SELECT mode, filename, value, rowid FROM Cache"
@@ -66,19 +68,32 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         if filename is not None:
             if not self._is_inside(filename):
                 raise CorruptEntryError("a row of the diskcache folder points outside it; refused")
-            mode = MODE_BINARY
-        elif not isinstance(value, bytes):
+            return self._content(filename)
+        if not isinstance(value, bytes):
             raise CorruptEntryError("a row of the diskcache folder is not plain bytes; refused")
-        return bytes(super().fetch(mode, filename, value, read))
+        return value
 
     def remove(self, file_path: str) -> None:
         """Remove the file of a row, unless it is outside the folder."""
         if self._is_inside(file_path):
             super().remove(file_path)
 
+    def _content(self, filename: str) -> bytes:
+        path = Path(self._directory, filename)
+        try:
+            with open_regular(path, "r") as file:
+                return file.readall()
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ELOOP, errno.EISDIR):
+                raise
+            raise CorruptEntryError(f"{path} is no regular file; refused") from None
+
     def _is_inside(self, filename: str) -> bool:
         folder = Path(self._directory).resolve()
-        return (folder / filename).resolve().is_relative_to(folder)
+        try:
+            return (folder / filename).resolve().is_relative_to(folder)
+        except (OSError, RuntimeError):  # a link to itself
+            return False
 
 
 @dataclass(frozen=True, slots=True)

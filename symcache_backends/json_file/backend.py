@@ -157,12 +157,14 @@ class JsonFileBackend:
             return
         self._files.check_thread()
         try:
-            self._alone(lambda _view: self._files.compact_at_the_end())
+            self._forks.check()
+            self._files.finish()
             drop_unused(beside(self._files.path(), ".leases"))
         except ClosedError:  # another thread was faster
             pass
-        except BackendUnavailableError as error:
-            self._log.add(logging.INFO, "closed without compacting: %s", error)
+        except (OSError, BackendUnavailableError) as error:
+            why = self._unavailable(error) if isinstance(error, OSError) else error
+            self._log.add(logging.INFO, "closed without compacting: %s", why)
         finally:
             self._files.close()
             self._closed = True

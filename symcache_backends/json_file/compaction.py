@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from io import BufferedWriter
 from pathlib import Path
 
-from symcache_core.files import sync_folder
+from symcache_core.files import Writer, sync_folder
 
 from . import records
 from .files import beside, open_file, replace
@@ -66,7 +65,7 @@ def set_aside(path: Path, lines: list[bytes]) -> None:
     """
     if lines:
         file = open_file(beside(path, ".quarantine"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        with file, BufferedWriter(file) as quarantine:
+        with file, Writer(file) as quarantine:
             quarantine.writelines(line + b"\n" for line in lines)
             quarantine.flush()
             os.fsync(file.fileno())

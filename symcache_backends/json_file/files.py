@@ -11,7 +11,7 @@ from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
-from symcache_core.files import regular_file, replacing, sync_folder
+from symcache_core.files import OpenFile, regular_file, replacing, sync_folder
 
 _SAFELY = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -26,21 +26,18 @@ class ReplacedError(OSError):
 def open_file(path: Path, flags: int) -> FileIO:
     """Open a regular file; one that is made gets mode 0600.
 
-    An object has the descriptor, and not a number: it is closed with the last reference to it, whatever interrupts, and
-    has no number afterwards that another file may have got.
+    An object has the descriptor, and not a number: it is closed with the last reference to it, and has no number
+    afterwards that another file may have got. No step of Python comes between the system's call and that object, so
+    that an interrupt leaves none open.
 
     Raises:
         OSError: It cannot be opened, or is something else, such as a symlink or a FIFO.
     """
     with suppress(FileNotFoundError):
         _check_kind(path, os.lstat(path).st_mode)
-    descriptor = os.open(path, flags | _SAFELY, 0o600)
-    file = FileIO(descriptor, "r+b" if flags & (os.O_RDWR | os.O_WRONLY) else "rb")
-    try:
-        _check_kind(path, os.fstat(descriptor).st_mode)
-    except BaseException:
-        file.close()
-        raise
+    mode = "r+b" if flags & (os.O_RDWR | os.O_WRONLY) else "rb"
+    [file] = map(OpenFile, map(os.open, [path], [flags | _SAFELY], [0o600]), [mode])
+    _check_kind(path, os.fstat(file.fileno()).st_mode)
     return file
 
 

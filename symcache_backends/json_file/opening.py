@@ -15,12 +15,15 @@ from symcache_core.file_lock import take
 from symcache_core.files import is_at, make_folder
 
 from ..shared_word import SharedWord
+from ..store_time import StoreTime, see
 from .adoption import adopt, is_unversioned
 from .files import ReplacedError, beside, look_at, open_file, place, target
 from .late_log import LateLog
 from .recovery import cut_damaged_end
-from .store_time import StoreTime
 from .view import View
+
+_BEHIND_THE_WORD = 8
+"""Where the lock file has what is known of the store's time."""
 
 _FULL_OR_READ_ONLY = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT})
 _ATTEMPTS = 10
@@ -82,6 +85,11 @@ class Opened:
         """Whether the lock that is open, if there is one, is the one that others find at the path."""
         return self._lock_place is None or self._lock_place == place(look_at(self._lock_name))
 
+    def see(self) -> StoreTime:
+        """What time it is by the store's writes, for who holds its lock."""
+        assert self.lock is not None, "it is held"
+        return see(self.lock.fileno(), _BEHIND_THE_WORD, self.view.written())
+
     def let_go(self) -> None:
         """Close the files; what looks at the word sees from now on that it has changed."""
         if self.word is not None:
@@ -103,7 +111,6 @@ class Opener:
 
     def __init__(self, terms: Terms, log: LateLog) -> None:
         self._terms = terms
-        self._time = StoreTime()
         self._log = log
 
     def open(self, began: float, *, to_write: bool) -> Opened:
@@ -131,12 +138,12 @@ class Opener:
 
     def view(self, path: Path, *, writes: bool) -> View:
         """Read the files anew, whoever holds the lock."""
-        return View(path, time=self._time, log=self._log, writes=writes, durably=self._terms.durably)
+        return View(path, log=self._log, writes=writes, durably=self._terms.durably)
 
     def take(self, lock: FileIO, path: Path, began: float) -> None:
         """Wait for the store's lock, as :func:`symcache_core.file_lock.take` does; who waited before has waited."""
-        waited = time.monotonic() - began
-        take(lock.fileno(), beside(path, ".lock"), max(0.0, round(self._terms.lock_timeout - waited, 3)))
+        timeout = self._terms.lock_timeout
+        take(lock.fileno(), beside(path, ".lock"), timeout, left=began + timeout - time.monotonic())
 
     def _open_to_write(self, path: Path, began: float) -> Opened:
         make_folder(path.parent, durably=self._terms.durably)
@@ -151,6 +158,8 @@ class Opener:
                 adopt(path, self._log)
                 cut_damaged_end(path, self._log)
                 word = None if shared is None else SharedWord(shared.fileno())
+                if not any(map(os.path.lexists, (path, beside(path, ".journal")))):
+                    see(lock.fileno(), _BEHIND_THE_WORD, os.fstat(lock.fileno()).st_mtime, is_new=True)
             finally:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_UN)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from io import FileIO
 from pathlib import Path
 from threading import Lock, get_ident
-from time import monotonic
+from time import monotonic, time
 from typing import TypeVar
 
 from symcache_core.errors import (
@@ -26,6 +27,7 @@ from symcache_core.errors import (
     ClosedError,
     ConfigurationError,
     CorruptStoreError,
+    LockTimeoutError,
     NewerSchemaError,
 )
 
@@ -74,6 +76,7 @@ class SharedFiles:
         self._writer = self._reader = 0
         self._holds = self._owes_news = self._is_unsure = False
         self._look_at_lock = 0.0
+        self._was_kept_out = False
 
     def open(self) -> None:
         """Open the files."""
@@ -145,9 +148,14 @@ class SharedFiles:
                     self._writer = 0
         raise ReplacedError(self._terms.path)
 
-    def alone(self, act: Callable[[View], T]) -> T:
-        """Act on the view, up to date, with nobody else writing; then let the others know."""
-        thread, began = get_ident(), monotonic()
+    def alone(self, act: Callable[[View], T], began: float | None = None) -> T:
+        """Act on the view, up to date, with nobody else writing; then let the others know.
+
+        Args:
+            act: What to do.
+            began: Since when the caller has been waiting for the lock, by ``time.monotonic``; since now if left out.
+        """
+        thread, began = get_ident(), monotonic() if began is None else began
         if thread in (self._writer, self._reader):
             self.check_thread()
         with self._writing:
@@ -161,7 +169,7 @@ class SharedFiles:
                             try:
                                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                             except BlockingIOError:
-                                self._opener.take(lock, opened.path, began)
+                                self._wait(opened, lock, began)
                             with self._looking:
                                 if self._catch_up_alone(opened, began):
                                     self._owes_news = self._is_unsure = True
@@ -184,6 +192,13 @@ class SharedFiles:
                 self._writer = 0
         raise ReplacedError(self._terms.path)
 
+    def finish(self) -> None:
+        """Compact when there is something to drop and nobody else has the store open, for who closes it.
+
+        Who has just waited for the lock in vain does not do so again.
+        """
+        self.alone(lambda _view: self._compact_at_the_end(), -math.inf if self._was_kept_out else None)
+
     def compact(self) -> None:
         """Fold the journal into the snapshot, and drop what is over; for who acts alone."""
         self._rewrite(self._still_open())
@@ -196,16 +211,15 @@ class SharedFiles:
         self._need_view_anew(opened)
         self._try_to_compact(opened)
 
-    def compact_at_the_end(self) -> None:
-        """Compact when there is something to drop and nobody else has the store open; for who acts alone."""
-        opened = self._still_open()
-        if opened.view.has_waste() and not opened.view.in_use_elsewhere():
-            self._try_to_compact(opened)
-
     def size(self) -> int:
         """Bytes of the snapshot and the journal."""
         path = self.path()
         return sum(file.stat().st_size for file in (path, beside(path, ".journal")) if file.exists())
+
+    def _compact_at_the_end(self) -> None:
+        opened = self._still_open()
+        if opened.view.has_waste() and not opened.view.in_use_elsewhere():
+            self._try_to_compact(opened)
 
     def _still_open(self) -> Opened:
         if self._closed or self._opened is None:
@@ -221,6 +235,10 @@ class SharedFiles:
             if old is None:
                 raise
             raise BackendUnavailableError(str(error)) from None
+        except LockTimeoutError:
+            self._was_kept_out = True
+            raise
+        self._was_kept_out = isinstance(new.trouble, LockTimeoutError)
         cells = _NO_WORD if new.word is None else new.word.cells
         with self._looking:
             # Nothing comes between these, so that what is closed is never what is open.
@@ -263,12 +281,18 @@ class SharedFiles:
             if not opened.is_locked_by_all():
                 return False
             self._look_at_lock = now + _LOCK_EVERY
+            opened.see()
             if view.has_torn_tail:
                 view.cut_torn_tail()
             if view.must_be_replaced:
                 self._owes_news = True
                 self._rewrite(opened)
         return True
+
+    def _wait(self, opened: Opened, lock: FileIO, began: float) -> None:
+        self._was_kept_out = True
+        self._opener.take(lock, opened.path, began)
+        self._was_kept_out = False
 
     def _release(self, opened: Opened, lock: FileIO) -> None:
         """Let others know that someone has written, and let them write; a second time does no harm."""
@@ -314,7 +338,8 @@ class SharedFiles:
                 raise ReplacedError(opened.path)
 
         view = self._current_view(opened)
-        rewrite(opened.path, view.kept(), view.rejected, before_snapshot=before_snapshot, before_journal=before_journal)
+        kept = view.kept(opened.see().over_before(time()))
+        rewrite(opened.path, kept, view.rejected, before_snapshot=before_snapshot, before_journal=before_journal)
         self._need_view_anew(opened)
 
     def _current_view(self, opened: Opened) -> View:

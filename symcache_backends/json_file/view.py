@@ -20,7 +20,6 @@ from . import records
 from .files import ReplacedError, beside, in_use_elsewhere, look_at, mark_in_use, open_file, place, sync
 from .indexing import Places, in_journal, index_appended, index_snapshot, where
 from .late_log import LateLog
-from .store_time import StoreTime
 
 _COMPACT_FROM = 1 << 22
 """Bytes of journal below which compaction waits for ``close``: it waits for the disk, and these index in no time."""
@@ -54,7 +53,6 @@ class View:
 
     Args:
         path: The snapshot.
-        time: Is told when the files were written.
         log: Where to say what is damaged.
         writes: Whether to open the journal for writing, and make it if it is not there.
         durably: Whether that it is there shall survive a power loss.
@@ -65,12 +63,11 @@ class View:
         NewerSchemaError: A newer symcache wrote it.
     """
 
-    def __init__(self, path: Path, *, time: StoreTime, log: LateLog, writes: bool, durably: bool) -> None:
+    def __init__(self, path: Path, *, log: LateLog, writes: bool, durably: bool) -> None:
         self.rejected: list[bytes] = []
         self.must_be_replaced = False
         self.has_torn_tail = False
         self._path = path
-        self._time = time
         self._log = log
         self._name, self._journal_name = str(path), str(beside(path, ".journal"))
         self._places: Places = {}
@@ -145,7 +142,6 @@ class View:
             return News.NONE
         if size == self._seen and self._written is None:  # by this view
             self._written = written
-            self._time.saw(journal.st_mtime)
             return News.NONE
         return self._read_on(journal)
 
@@ -186,13 +182,20 @@ class View:
             self._set_aside(name, member, error)
             return None
 
-    def kept(self) -> Iterator[bytes]:
-        """The members of what is not over, sorted; a damaged one is set aside."""
-        over = self._time.all_over_since()
+    def written(self) -> float:
+        """When the journal was written to, in seconds since the epoch, by its file system."""
+        return os.fstat(self._file()).st_mtime
+
+    def kept(self, over_before: float) -> Iterator[bytes]:
+        """The members of what was not over before some time, sorted; a damaged one is set aside.
+
+        Args:
+            over_before: In seconds since the epoch.
+        """
         for name in sorted(self._places):
             member = self._member(name)
             try:
-                if records.parse(name, member).keep_until > over:
+                if records.parse(name, member).keep_until > over_before:
                     yield member
             except CorruptEntryError as error:
                 self._set_aside(name, member, error)
@@ -252,7 +255,6 @@ class View:
         first = len(self._last_line)
         end = index_appended(text, first, start, self._places, self._reject)
         last_line = text[max(text.rfind(b"\n", 0, end - 1) + 1, end - _LAST) : end] if end > first else self._last_line
-        self._time.saw(journal.st_mtime)
         self.has_torn_tail = len(text) > end
         self._seen, self._last_line, self._written = start + end, last_line, journal.st_mtime_ns
         return News.APPENDED if end > first else News.NONE
@@ -272,9 +274,7 @@ class View:
             return 0
         if not index_snapshot(self._snapshot, self._path, self._places, self._reject):
             self._log.add(logging.WARNING, "%s is cut short; what is whole in it is used", self._path)
-        written = os.fstat(self._snapshot.fileno())
-        self._time.saw(written.st_mtime)
-        return written.st_size
+        return os.fstat(self._snapshot.fileno()).st_size
 
     def _set_aside(self, name: bytes, member: bytes, error: CorruptEntryError) -> None:
         # Or has someone written over the files, and this is a part of something else?

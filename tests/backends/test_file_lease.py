@@ -1,5 +1,6 @@
 """A lease has one holder among threads and processes, and none once that has died, by either kind of lock."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -159,7 +160,8 @@ def test_what_is_no_regular_file_is_refused_without_a_wait(place):
 def test_the_lease_of_a_killed_process_ends_although_a_child_of_its_lives_on(place):
     program = HOLDER.replace(
         "print(lease",
-        "import os\nif not os.fork():\n    os.close(0)\n    os.close(1)\n    time.sleep(600)\nprint(lease",
+        "import os\nbegun, begins = os.pipe()\nif not os.fork():\n    os.write(begins, b'x')\n    os.close(0)\n"
+        "    os.close(1)\n    time.sleep(600)\nos.read(begun, 1)\nprint(lease",
     ).replace("print(lease", "print(os.getpid())\nprint(lease")
     command = [sys.executable, "-c", program, str(place), str(file_lease.BYTES_CAN_BE_LOCKED)]
     with subprocess.Popen(
@@ -227,3 +229,17 @@ def test_an_interrupt_at_any_moment_leaves_no_lease_held(place, count):
     held, descriptors, interrupted = map(int, subprocess.check_output(command, text=True).split())
     assert (held, descriptors) == (0, 0)
     assert interrupted >= count / 5
+
+
+def test_a_lease_that_cannot_be_given_back_is_no_error_and_ends_by_itself(place, monkeypatch):
+    lease = file_lease.try_lease(place, "AAPL")
+
+    def fails(*_arguments):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(file_lease, "_unlock", fails)
+        lease.release()
+    again = file_lease.try_lease(place, "AAPL")
+    assert again is not None
+    again.release()

@@ -154,8 +154,9 @@ def test_compact_drops_what_is_over_and_says_how_much_that_was(invoke, folder, m
     monkeypatch.setenv("SYMCACHE_BACKEND", backend)
     store = open_backend(SymcacheSettings())
     store.write("kept", json.dumps({"entry": "x"}).encode(), time.time() + 3600)
+    a_week_and_more_ago = time.time() - 8 * 86400
     for number in range(200):
-        store.write(f"over{number}", json.dumps({"entry": "x" * 500}).encode(), time.time() - 1)
+        store.write(f"over{number}", json.dumps({"entry": "x" * 500}).encode(), a_week_and_more_ago)
     figures = json.loads(invoke("compact", "--json").stdout)
     assert (figures["backend"], figures["compacted"]) == (backend, True)
     assert figures["before"] - figures["after"] >= freed

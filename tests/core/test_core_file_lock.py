@@ -91,3 +91,12 @@ def test_a_shared_lock_is_had_by_several(tmp_path):
         take(opened(path), path, 0.01, shared=True)
     with pytest.raises(LockTimeoutError):
         take(opened(path), path, 0.01)
+
+
+def test_who_has_waited_before_waits_for_the_rest_and_the_error_names_the_setting(tmp_path):
+    path = tmp_path / "file"
+    path.touch()
+    with holding(path, "time.sleep(600)"):
+        for left in (0.05, -1.0):
+            with pytest.raises(LockTimeoutError, match=r"was for 600 s \(setting 'lock_timeout'\)"):
+                take(opened(path), path, 600, left=left)

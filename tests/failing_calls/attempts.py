@@ -75,7 +75,7 @@ BACKEND_OPERATIONS = {
     "read": (lambda store: store.read("k1"), {}),
     "keys": (lambda store: list(store.keys()), {}),
     "compact": (lambda store: store.compact(), {}),
-    "clear": (lambda store: store.clear(), dict.fromkeys(["k0", "k1", "k2", "ib||AAPL||", "before"])),
+    "clear": (lambda store: store.clear(), dict.fromkeys(["k0", "k1", "k2", "over", "ib||AAPL||", "before"])),
     "lease": (_take_and_release, {}),
     "close": (lambda store: store.close(), {}),
 }

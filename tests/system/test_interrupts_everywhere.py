@@ -19,7 +19,7 @@ class InterruptsEverywhere:
         return request.param
 
     def test_an_interrupt_at_many_a_point_leaves_nothing_behind(self, tmp_path, level):
-        self.interrupt(tmp_path, level, every=31)
+        self.interrupt(tmp_path, level, every=97)
 
     @pytest.mark.soak
     def test_an_interrupt_at_any_point_leaves_nothing_behind(self, tmp_path, level):

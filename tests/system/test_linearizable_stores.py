@@ -25,24 +25,24 @@ class LinearizableStores:
         return request.param
 
     def test_eight_processes_that_are_killed_stopped_and_started_anew(self, tmp_path, level):
-        run = Run(tmp_path, self.backend, level, 8, 3, chances={"reopen": 0.002})
+        run = Run(tmp_path, self.backend, level, 8, 2, chances={"reopen": 0.002})
         run.check(run.go(kill, stop), least=100)
         assert run.kills > 3
 
     def test_processes_with_threads_that_fork_and_both_go_on(self, tmp_path, level):
-        run = Run(tmp_path, self.backend, level, 4, 3, chances={"fork": 0.01}, threads=2)
+        run = Run(tmp_path, self.backend, level, 4, 2, chances={"fork": 0.01}, threads=2)
         history = run.go(stop)
         run.check(history, least=100)
         assert history.ended > 4
 
     def test_processes_that_are_stopped_for_longer_than_others_wait(self, tmp_path):
-        run = Run(tmp_path, self.backend, "backend", 8, 5, options={"lock_timeout": 0.3})
+        run = Run(tmp_path, self.backend, "backend", 8, 3, options={"lock_timeout": 0.3})
         history = run.go(stop_long)
         run.check(history, least=100, failing=True)
 
     @pytest.mark.parametrize("move", [rename, delete, swing])
     def test_processes_whose_folder_is_moved_go_on_with_what_is_at_the_path(self, tmp_path, move):
-        run = Run(tmp_path, self.backend, "backend", 8, 3)
+        run = Run(tmp_path, self.backend, "backend", 8, 2)
         if move is swing:
             behind_a_link(run)
         history = run.go(stop, stop, stop, stop, move)

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -148,9 +149,11 @@ class Claim:
             if self._file is None or self._file.closed:
                 return
             try:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+                with suppress(OSError):  # a claim that cannot be given back ends with the process at the latest
+                    fcntl.flock(self._file, fcntl.LOCK_UN)
             finally:
-                self._file.close()
+                with suppress(OSError):
+                    self._file.close()
 
 
 def claimant(path: Path, *traces: Path) -> Claimant | None:
