@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
@@ -25,18 +24,21 @@ class Cancellable(Protocol):
 
 
 class CancellationToken:
-    """A switch to hand to a load; it can be thrown from any thread, and once only."""
+    """A switch to hand to a load; it can be thrown from any thread, and once only.
+
+    It has no lock, as an ``Event`` has: a signal handler may throw it, also in the middle of that.
+    """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._is_thrown = False
 
     def cancel(self) -> None:
         """Stop whatever the token was given to."""
-        self._event.set()
+        self._is_thrown = True
 
     def cancelled(self) -> bool:
         """Whether :meth:`cancel` was called."""
-        return self._event.is_set()
+        return self._is_thrown
 
 
 def raise_if_cancelled(token: Cancellable | None) -> None:

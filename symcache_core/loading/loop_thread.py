@@ -119,12 +119,13 @@ class LoopThread:
         self._running = None
 
     def _submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        try:
-            with self._lock:
-                return asyncio.run_coroutine_threadsafe(work, self._start())
-        except ClosedError:
-            work.close()
-            raise
+        with self._lock:
+            try:
+                loop = self._start()
+            except BaseException:
+                work.close()
+                raise
+            return asyncio.run_coroutine_threadsafe(work, loop)
 
     def _abandon(self, work: Coroutine[Any, Any, Any]) -> None:
         if self._running is not None:

@@ -144,3 +144,21 @@ def test_a_call_that_would_wait_for_itself_is_refused(loop):
 
     with pytest.raises(RuntimeError, match="would never end"):
         loop.run(nested())
+
+
+def test_an_interrupt_while_the_loop_starts_leaves_none_behind_and_the_next_call_starts_another(loop, monkeypatch):
+    class Interrupted(threading.Thread):
+        def start(self):
+            super().start()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading, "Thread", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(where())
+    monkeypatch.undo()
+    assert loop.run(where())[0] == NAME
+    (lives,) = {loop._running.thread}
+    for thread in threading.enumerate():
+        if thread.name == NAME and thread is not lives:
+            thread.join(10)
+            assert not thread.is_alive(), "nobody can end it any more"

@@ -154,6 +154,19 @@ def test_after_close_every_use_is_an_error_and_closing_again_is_none(manager):
             use()
 
 
+def test_an_interrupt_while_it_closes_leaves_nothing_open(settings, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    manager = DataManager(settings)
+    cache = manager.symbol_cache
+    monkeypatch.setattr(manager._loop, "cancel_all", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        manager.close()
+    with pytest.raises(ClosedError):
+        cache.get("AAPL")
+
+
 def test_closing_ends_a_load_in_another_thread(manager, market):
     market.hangs = True
     fetching = threading.Event()

@@ -825,3 +825,19 @@ def test_a_logging_handler_may_use_the_storage(storage, backend, answered, clock
     finally:
         logging.getLogger("symcache").removeHandler(handler)
     assert said
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError("broken")])
+def test_a_clear_that_ends_in_any_way_before_its_end_loses_nothing_that_waits(storage, backend, answered, error):
+    def interrupted(_key):
+        raise error
+
+    storage.keep(KEY, answered("1d"), None)
+    backend.error = UNPLUGGED
+    for key in keys_of(5):
+        storage.keep(key, answered("1d"), None)
+    backend.error = None
+    backend.delete = interrupted
+    with pytest.raises((KeyboardInterrupt, ValueError)):
+        storage.clear()
+    assert storage.unwritten == 5

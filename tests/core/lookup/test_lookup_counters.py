@@ -182,3 +182,33 @@ def test_a_life_without_measure_can_be_logged(counters, said, ttl):
     info = CachedSymbolInfo(ValidationResult(is_valid=True, symbol="AAPL"), cached_at=0.0, ttl_seconds=ttl)
     counters.answered("AAPL", Outcome.HIT, info, now=1.0)
     assert said()[-1].startswith("symbol cache hit AAPL age=1s")
+
+
+@pytest.mark.parametrize("where", ["update", "lock"])
+def test_an_interrupt_while_counts_are_stored_loses_none(open_counters, backend, where):
+    """It comes where the counts are written, or just after the lock was given back with which they were taken."""
+
+    class InterruptedLock:
+        def __enter__(self):
+            lock.acquire()
+
+        def __exit__(self, *_error):
+            lock.release()
+            counters._shared._lock = lock
+            raise KeyboardInterrupt
+
+    def interrupted(*_arguments):
+        raise KeyboardInterrupt
+
+    counters = open_counters()
+    counters.tally.misses += 3
+    lock, write = counters._shared._lock, backend.write
+    if where == "lock":
+        counters._shared._lock = InterruptedLock()
+    else:
+        backend.write = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        counters.flush()
+    backend.write = write
+    counters.flush()
+    assert open_counters().totals()[0].misses == 3
