@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import io
@@ -53,6 +54,7 @@ class FileLease:
             if not _lock(file, self._number):
                 return False
             if BYTES_CAN_BE_LOCKED or is_at(self._path, file.fileno()):
+                _refuse_foreign(file)
                 self._write(_RECORD.pack(self._number, self._pid, time.monotonic_ns()))
                 return True
             file.close()  # it was dropped between our opening and locking it
@@ -137,6 +139,17 @@ def holder_of(path: Path, key: str) -> LeaseHolder | None:
     return LeaseHolder(f"{pid}-{since}", f"{who}, by a lock on {path}")
 
 
+def is_file_of_leases(path: Path) -> bool:
+    """Whether a file may be one whose bytes are locked: it is not there, or cannot be read, or says nothing else."""
+    if not BYTES_CAN_BE_LOCKED:
+        return True
+    try:
+        with open_regular(path, "r") as file:
+            return _is_ours(file)
+    except OSError:
+        return True
+
+
 def drop_unused(path: Path) -> None:
     """Remove the files of leases that nobody has, as far as possible."""
     if BYTES_CAN_BE_LOCKED:
@@ -156,6 +169,19 @@ def _place(path: Path, key: str) -> tuple[int, Path, int]:
     if BYTES_CAN_BE_LOCKED:
         return number, path, number % _RECORDS * _RECORD.size
     return number, path / digest[:32], 0
+
+
+def _is_ours(file: io.FileIO) -> bool:
+    """Whether what stands at the first place is nothing, or of a key whose place that is; a crash may have cut it."""
+    if os.fstat(file.fileno()).st_size > _RECORDS * _RECORD.size:
+        return False
+    number, pid, _ = _RECORD.unpack(os.pread(file.fileno(), _RECORD.size, 0).ljust(_RECORD.size, b"\0"))
+    return bool(number < 1 << 60 and number % _RECORDS == 0 and pid < 1 << 32)
+
+
+def _refuse_foreign(file: io.FileIO) -> None:
+    if BYTES_CAN_BE_LOCKED and not _is_ours(file):
+        raise OSError(errno.EINVAL, f"{file.name} is not a file of leases and is left alone: move it away")
 
 
 def _open(path: Path) -> io.FileIO:

@@ -81,6 +81,16 @@ def see(descriptor: int, at: int, written: float, *, is_new: bool = False) -> St
     return seen
 
 
+def is_noted(descriptor: int, at: int) -> bool:
+    """Whether a file remembers when a store was written.
+
+    Args:
+        descriptor: Of the file.
+        at: Where in it.
+    """
+    return _noted(descriptor, at) is not None
+
+
 def _noted(descriptor: int, at: int) -> StoreTime | None:
     record = os.pread(descriptor, SIZE, at)
     times = record[: _TIMES.size]

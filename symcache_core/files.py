@@ -112,14 +112,24 @@ def make_folder(folder: Path, *, durably: bool = True) -> None:
     Raises:
         OSError: It cannot be made.
     """
-    if not folder.is_dir():
+    made = not folder.is_dir()
+    if made:
         make_folder(folder.parent, durably=durably)
         try:
             folder.mkdir(exist_ok=True)
         except FileExistsError:
             raise _no_folder(folder) from None
-        if durably:
-            sync_folder(folder.parent)
+    # Whoever made an empty one may have been killed before its name was safe.
+    if durably and (made or _is_empty(folder)):
+        sync_folder(folder.parent)
+
+
+def _is_empty(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None
+    except PermissionError:
+        return False
 
 
 def is_at(path: Path, descriptor: int) -> bool:

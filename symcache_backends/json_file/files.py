@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from symcache_core.files import OpenFile, regular_file, replacing, sync_folder
 
+_UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.tmp")
 _SAFELY = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -75,15 +77,25 @@ def target(path: Path) -> Path:
 def replace(path: Path, pieces: Iterable[bytes], *, before: Callable[[], None] | None = None) -> None:
     """Put new content in place of a file so that a crash at any moment leaves the old or the new one, whole.
 
+    What is at the path and no regular file is left alone. The caller is the only one who does this to the file.
+
     Args:
         path: The file.
         pieces: Its new content.
         before: What to do when the new content is safe and the old one still in place.
+
+    Raises:
+        OSError: It could not be done; what was there is untouched.
     """
-    temporary = beside(path, ".tmp")
-    with suppress(FileNotFoundError):  # what a killed process left, or a FIFO that someone put there
-        os.unlink(temporary)
-    with replacing(path, temporary=temporary, before=before) as file:
+
+    def before_it_goes() -> None:
+        with suppress(FileNotFoundError):
+            _check_kind(path, os.lstat(path).st_mode)
+        if before is not None:
+            before()
+
+    _drop_unfinished(path)
+    with replacing(path, temporary=beside(path, f".{os.urandom(8).hex()}.tmp"), before=before_it_goes) as file:
         file.writelines(pieces)
     sync_folder(path.parent)
 
@@ -108,6 +120,14 @@ def in_use_elsewhere(file: FileIO) -> bool:
 def sync(descriptor: int) -> None:
     """Make what was written to a file survive a power loss."""
     getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has no fdatasync
+
+
+def _drop_unfinished(path: Path) -> None:
+    """Remove what a killed process has left of a new content; its name is like nobody else's."""
+    with suppress(OSError):
+        for name in os.listdir(path.parent):
+            if name.startswith(path.name) and _UNFINISHED.fullmatch(name, len(path.name)):
+                os.unlink(path.with_name(name))
 
 
 def _check_kind(path: Path, mode: int) -> None:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -14,16 +15,15 @@ from symcache_core.errors import CorruptStoreError, LockTimeoutError
 from symcache_core.file_lock import take
 from symcache_core.files import is_at, make_folder
 
+from ..file_lease import is_file_of_leases
 from ..shared_word import SharedWord
 from ..store_time import StoreTime, see
 from .adoption import adopt, is_unversioned
 from .files import ReplacedError, beside, look_at, open_file, place, target
+from .foreign import BEHIND_THE_WORD, refusal, refuse_journal, refuse_lock
 from .late_log import LateLog
 from .recovery import cut_damaged_end
 from .view import View
-
-_BEHIND_THE_WORD = 8
-"""Where the lock file has what is known of the store's time."""
 
 _FULL_OR_READ_ONLY = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT})
 _ATTEMPTS = 10
@@ -88,7 +88,7 @@ class Opened:
     def see(self) -> StoreTime:
         """What time it is by the store's writes, for who holds its lock."""
         assert self.lock is not None, "it is held"
-        return see(self.lock.fileno(), _BEHIND_THE_WORD, self.view.written())
+        return see(self.lock.fileno(), BEHIND_THE_WORD, self.view.written())
 
     def let_go(self) -> None:
         """Close the files; what looks at the word sees from now on that it has changed."""
@@ -155,11 +155,12 @@ class Opener:
                 shared = open_file(beside(path, ".lock"), os.O_RDWR)
             try:
                 self.take(lock, path, began)
+                _refuse_foreign(path, lock)
                 adopt(path, self._log)
                 cut_damaged_end(path, self._log)
                 word = None if shared is None else SharedWord(shared.fileno())
                 if not any(map(os.path.lexists, (path, beside(path, ".journal")))):
-                    see(lock.fileno(), _BEHIND_THE_WORD, os.fstat(lock.fileno()).st_mtime, is_new=True)
+                    see(lock.fileno(), BEHIND_THE_WORD, os.fstat(lock.fileno()).st_mtime, is_new=True)
             finally:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_UN)
@@ -187,6 +188,14 @@ class Opener:
         except OSError:
             raise trouble from None
         return Opened(path, view, trouble=trouble)
+
+
+def _refuse_foreign(path: Path, lock: FileIO) -> None:
+    refuse_lock(lock.fileno(), beside(path, ".lock"))
+    with suppress(FileNotFoundError), open_file(beside(path, ".journal"), os.O_RDONLY) as journal:
+        refuse_journal(journal.fileno(), beside(path, ".journal"))
+    if not is_file_of_leases(beside(path, ".leases")):
+        raise refusal(beside(path, ".leases"))
 
 
 def _can_be_read(path: Path, error: OSError | LockTimeoutError) -> bool:

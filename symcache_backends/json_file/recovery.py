@@ -11,7 +11,7 @@ from symcache_core.errors import CorruptEntryError
 from . import records
 from .compaction import set_aside
 from .files import beside, open_file, sync
-from .late_log import LateLog
+from .late_log import LateLog, set_aside_message
 
 _LAST_LINES = 1 << 16
 """Bytes to read of the journal's end to find its last line."""
@@ -35,17 +35,22 @@ def cut_damaged_end(path: Path, log: LateLog) -> None:
     except FileNotFoundError:
         return
     with file:
-        while (found := _damaged_last_line(file.fileno())) is not None:
-            start, line, error = found
-            log.add(logging.WARNING, "%s: %s; it is set aside", path, error)
-            set_aside(path, [line])
-            os.ftruncate(file.fileno(), start)
+        lines: list[bytes] = []
+        damaged: list[CorruptEntryError] = []
+        size = end = os.fstat(file.fileno()).st_size
+        while (found := _damaged_last_line(file.fileno(), end)) is not None:
+            end, line, error = found
+            lines.append(line)
+            damaged.append(error)
+        if end < size:
+            log.add(logging.WARNING, *set_aside_message(path, damaged))
+            set_aside(path, lines[::-1])
+            os.ftruncate(file.fileno(), end)
             sync(file.fileno())  # else what was cut off may come to light behind what is written next
 
 
-def _damaged_last_line(journal: int) -> tuple[int, bytes, CorruptEntryError] | None:
-    """Where the last whole line begins, what it says, and what is wrong with it; none if nothing is."""
-    size = os.fstat(journal).st_size
+def _damaged_last_line(journal: int, size: int) -> tuple[int, bytes, CorruptEntryError] | None:
+    """Where the last whole line before a place begins, what it says, and what is wrong with it; none if nothing is."""
     for start in (max(0, size - _LAST_LINES), 0):
         text = os.pread(journal, size - start, start)
         end = text.rfind(b"\n")

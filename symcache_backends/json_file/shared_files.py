@@ -318,7 +318,7 @@ class SharedFiles:
             return False
         try:
             view = self._opener.view(opened.path, writes=opened.lock is not None)
-        except (OSError, CorruptStoreError, NewerSchemaError):
+        except (OSError, ConfigurationError, CorruptStoreError, NewerSchemaError):
             return False
         old, opened.view = opened.view, view
         old.close()

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from time import monotonic
@@ -18,8 +19,9 @@ from symcache_core.files import sync_folder
 
 from . import records
 from .files import ReplacedError, beside, in_use_elsewhere, look_at, mark_in_use, open_file, place, sync
+from .foreign import is_journal, refuse_journal
 from .indexing import Places, in_journal, index_appended, index_snapshot, where
-from .late_log import LateLog
+from .late_log import LateLog, set_aside_message
 
 _COMPACT_FROM = 1 << 22
 """Bytes of journal below which compaction waits for ``close``: it waits for the disk, and these index in no time."""
@@ -59,6 +61,7 @@ class View:
 
     Raises:
         OSError: The files cannot be opened.
+        ConfigurationError: The journal is another program's.
         CorruptStoreError: The snapshot is something else.
         NewerSchemaError: A newer symcache wrote it.
     """
@@ -82,6 +85,7 @@ class View:
             if self._journal is not None:
                 journal = os.fstat(self._journal.fileno())
                 self._device, self._inode = journal.st_dev, journal.st_ino
+                refuse_journal(self._journal.fileno(), beside(path, ".journal"))
             if self._journal is not None and writes:
                 mark_in_use(self._journal)
                 if durably:
@@ -250,10 +254,12 @@ class View:
         """Read what has been appended since, up to the last whole line."""
         start = self._seen - len(self._last_line)
         text = os.pread(self._file(), journal.st_size - start, start)
-        if not text.startswith(self._last_line):
+        if not text.startswith(self._last_line) or not (start or is_journal(text)):
             return News.REPLACED
         first = len(self._last_line)
-        end = index_appended(text, first, start, self._places, self._reject)
+        damaged: list[CorruptEntryError] = []
+        end = index_appended(text, first, start, self._places, partial(self._reject, damaged))
+        self._tell(damaged)
         last_line = text[max(text.rfind(b"\n", 0, end - 1) + 1, end - _LAST) : end] if end > first else self._last_line
         self.has_torn_tail = len(text) > end
         self._seen, self._last_line, self._written = start + end, last_line, journal.st_mtime_ns
@@ -272,7 +278,10 @@ class View:
     def _load_snapshot(self) -> int:
         if self._snapshot is None:
             return 0
-        if not index_snapshot(self._snapshot, self._path, self._places, self._reject):
+        damaged: list[CorruptEntryError] = []
+        ends_well = index_snapshot(self._snapshot, self._path, self._places, partial(self._reject, damaged))
+        self._tell(damaged)
+        if not ends_well:
             self._log.add(logging.WARNING, "%s is cut short; what is whole in it is used", self._path)
         return os.fstat(self._snapshot.fileno()).st_size
 
@@ -281,11 +290,16 @@ class View:
         if not self.is_current():
             raise ReplacedError(self._path)
         del self._places[name]
-        self._reject(member, error)
-
-    def _reject(self, member: bytes, error: CorruptEntryError) -> None:
-        self._log.add(logging.WARNING, "%s: %s; it is set aside", self._path, error)
         self.rejected.append(member)
+        self._tell([error])
+
+    def _reject(self, damaged: list[CorruptEntryError], member: bytes, error: CorruptEntryError) -> None:
+        self.rejected.append(member)
+        damaged.append(error)
+
+    def _tell(self, damaged: list[CorruptEntryError]) -> None:
+        if damaged:
+            self._log.add(logging.WARNING, *set_aside_message(self._path, damaged))
 
 
 def _opened(path: Path, *, writes: bool) -> tuple[FileIO | None, FileIO | None]:

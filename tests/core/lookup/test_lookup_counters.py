@@ -1,5 +1,8 @@
 """Lookups are counted and logged, and every process's counts add up in the storage."""
 
+import subprocess
+import sys
+
 import pytest
 from answers import DAY, NOW, entry, invalid, valid
 from faulty_backend import FaultyBackend
@@ -212,3 +215,36 @@ def test_an_interrupt_while_counts_are_stored_loses_none(open_counters, backend,
     backend.write = write
     counters.flush()
     assert open_counters().totals()[0].misses == 3
+
+
+INTERRUPTED = """
+import random, signal, time
+from symcache_backends.memory import MemoryBackend, MemorySettings
+from symcache_core.lookup.counters import SharedCounters
+from symcache_core.models import Counters
+
+moments, interrupted, armed = random.Random(1), 0, False
+
+def interrupt(*_):
+    if armed:
+        raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+counters = SharedCounters(MemoryBackend(MemorySettings()), "ib", time.time)
+for hits in range(1, 3000):
+    try:
+        armed = True
+        signal.setitimer(signal.ITIMER_REAL, moments.uniform(1e-6, 60e-6))
+        counters.flush(Counters(hits=hits, misses=1))
+    except KeyboardInterrupt:
+        interrupted += 1
+    finally:
+        armed = False
+print(interrupted)
+"""
+
+
+def test_an_interrupt_while_counts_are_stored_is_itself():
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert int(done.stdout) > 300

@@ -1,0 +1,75 @@
+"""Tells the files beside a snapshot from another program's that have their names: those are refused, and left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+from symcache_core.errors import ConfigurationError
+
+from ..store_time import is_noted
+from . import records
+
+BEHIND_THE_WORD = 8
+"""Where the lock file has what is known of the store's time; before it stands the shared word."""
+
+_WORDS = 1 << 32
+"""A word is less than half of what its eight bytes could say, and no text is."""
+
+_SHORT = re.compile(rb"\d{3,}|[ -~\s]{2,}\n")
+"""What another program may have written that has the length of a part of a word, such as the number of a process."""
+
+_AT_FIRST = 1 << 16
+
+
+def refuse_lock(descriptor: int, path: Path) -> None:
+    """See to it that an open lock file is one of symcache's, or new.
+
+    Raises:
+        ConfigurationError: It is another program's.
+    """
+    start = os.pread(descriptor, BEHIND_THE_WORD, 0)
+    # A crash may have left a part of the word, whose first bytes may be any.
+    is_word = int.from_bytes(start.ljust(BEHIND_THE_WORD, b"\0"), sys.byteorder) < _WORDS and not _SHORT.fullmatch(
+        start
+    )
+    if not (is_word or is_noted(descriptor, BEHIND_THE_WORD)):
+        raise refusal(path)
+
+
+def refuse_journal(descriptor: int, path: Path) -> None:
+    """See to it that an open journal is one of symcache's, or new, however damaged.
+
+    Raises:
+        ConfigurationError: It is another program's.
+    """
+    size = os.fstat(descriptor).st_size
+    if not is_journal(os.pread(descriptor, _AT_FIRST, 0)) and not is_journal(os.pread(descriptor, size, 0)):
+        raise refusal(path)
+
+
+def is_journal(text: bytes) -> bool:
+    """Whether a text may be a journal's: it has a part of a record, or nothing but what a power loss leaves."""
+    if records.AFTER_NAME in text:
+        return True
+    rest = text.strip(b"\0\n")
+    return not rest or (b"\n" not in rest and b'{"'.startswith(rest[:2]) and not _is_whole(rest))
+
+
+def refusal(path: Path) -> ConfigurationError:
+    """The error of a file that is another program's."""
+    return ConfigurationError(
+        f"{path} is not a file of the json backend and is left alone: move it away, "
+        "or set 'backends.json.path' to another file"
+    )
+
+
+def _is_whole(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
