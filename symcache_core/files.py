@@ -119,17 +119,17 @@ def make_folder(folder: Path, *, durably: bool = True) -> None:
             folder.mkdir(exist_ok=True)
         except FileExistsError:
             raise _no_folder(folder) from None
-    # Whoever made an empty one may have been killed before its name was safe.
-    if durably and (made or _is_empty(folder)):
+    if durably and made:
         sync_folder(folder.parent)
+    elif durably:
+        with suppress(PermissionError):  # one that may be written in need not lie in one that may be read
+            if _is_empty(folder):  # whoever has made it may have been killed before its name was safe
+                sync_folder(folder.parent)
 
 
 def _is_empty(folder: Path) -> bool:
-    try:
-        with os.scandir(folder) as entries:
-            return next(entries, None) is None
-    except PermissionError:
-        return False
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None
 
 
 def is_at(path: Path, descriptor: int) -> bool:

@@ -153,8 +153,8 @@ class DiskBackend:
         return found
 
     def _put(self, folder: Folder, entries: Mapping[str, tuple[bytes, float]]) -> None:
+        over_before = folder.over_before() if self._writes % _TIDY_EVERY == 0 else None
         self._writes += 1
-        over_before = folder.clock.over_before() if folder.clock and self._writes % _TIDY_EVERY == 0 else None
         upkeep = Upkeep(over_before, self._settings.eviction, self._settings.size_limit)
         stored: dict[str, tuple[Any, ...]] = {}
 
@@ -184,10 +184,7 @@ class DiskBackend:
             self._disk.remove(file)
 
     def _drop_over(self, folder: Folder) -> int:
-        before = None if folder.clock is None else folder.clock.over_before()
-        if before is None:
-            return 0
-        dropping = partial(rows.drop_over, before=before, limit=_DROPPED_AT_ONCE)
+        dropping = partial(rows.drop_over, before=folder.over_before(), limit=_DROPPED_AT_ONCE)
         count, needless = folder.transact(dropping)
         self._remove(needless)
         return count

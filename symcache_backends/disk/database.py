@@ -156,6 +156,11 @@ def prepare(con: sqlite3.Connection, folder: Path, wanted: dict[str, Any]) -> No
     _tune(con)
 
 
+def data_version(con: sqlite3.Connection) -> int:
+    """A number that changes when another connection has written."""
+    return int(con.execute("PRAGMA data_version").fetchone()[0])
+
+
 def in_transaction(con: sqlite3.Connection, act: Callable[[sqlite3.Connection], T], check: Callable[[], None]) -> T:
     """Act in a transaction, of which nothing is left open, whatever happens.
 

@@ -7,6 +7,7 @@ Of a folder that takes no writes, or whose lock another process does not give ba
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import sqlite3
 import threading
@@ -18,7 +19,7 @@ from symcache_core.errors import BackendUnavailableError, LockTimeoutError
 from symcache_core.file_lock import take
 
 from ..shared_word import SharedWord
-from .clock import DroppingClock
+from ..store_time import see
 from .database import (
     MAKING,
     READING,
@@ -26,6 +27,7 @@ from .database import (
     WITHOUT_LOG,
     WRITING,
     connect,
+    data_version,
     database_of,
     in_transaction,
     may_be_read,
@@ -34,12 +36,12 @@ from .database import (
     prepare,
     settings_of,
 )
+from .foreign import refuse_other_tables, refuse_unclaimed
 from .forks import forks
 from .log_watch import LogWatch
-from .pairing import Pairing, drop_foreign_log, looks_restored, remember, remembered
+from .pairing import Files, Paired, remembered
 from .paths import (
     Descriptor,
-    Identity,
     identity,
     identity_of,
     look,
@@ -56,6 +58,9 @@ from .settings import PATH_SETTING, DiskSettings
 T = TypeVar("T")
 
 LOCK = "symcache.lock"
+
+_TIME_AT = 64
+"""Where the lock file has what is known of the store's time: behind the word, and what belongs together."""
 
 _COARSE = 100_000_000
 """Nanoseconds within which two changes of a folder may have the same time."""
@@ -86,14 +91,11 @@ class Folder:
         self._settings = settings
         self._database = database_of(settings.path)
         self._beside = LogWatch(self._database)
+        self._paired = Paired(Files(self.lock_path, self._database, self._beside.log, self._beside.index))
         self._is_opening = False
         self._checked_names: tuple[int, int, int] | None = None
         self.lock = Descriptor(-1)
         self._word_file = Descriptor(-1)
-        self._lock_identity: Identity | None = None
-        self._identity: Identity | None = None
-        self._written = self._remembered = 0
-        self.clock: DroppingClock | None = None
         self._unchanged: tuple[object, ...] = ()
         self._parameters = WRITING
         self._con: sqlite3.Connection | None = None
@@ -114,10 +116,13 @@ class Folder:
             OSError, sqlite3.Error: It can be neither written nor read.
         """
         refuse_other_kinds(PATH_SETTING, self.path, (self.lock_path, self._database), self._beside.files)
+        wanted = {"eviction_policy": self._settings.eviction, "size_limit": self._settings.size_limit}
+        if not self.lock_path.exists():
+            refuse_unclaimed(self._database, PATH_SETTING, wanted)
         self._is_opening = True
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._open_for_writing(deadline)
+            self._open_for_writing(deadline, wanted)
         except (OSError, sqlite3.OperationalError, LockTimeoutError) as error:
             if not may_be_read(error) or not self._database.exists():
                 raise
@@ -135,7 +140,7 @@ class Folder:
         if self._parameters in (WITHOUT_LOG, WITHOUT_INDEX):
             return version(self._database, self._beside.log) == self._unchanged
         found = look(self._database)
-        return found is not None and self._is_open(found)
+        return found is not None and self._paired.is_open(found, self._word_file.number)
 
     def is_locked_at_path(self) -> bool:
         """Whether every file that is open is the one at the path; what is locked elsewhere is not locked."""
@@ -145,7 +150,7 @@ class Folder:
         names = names_in(self.path)
         if names is not None and names == self._checked_names:
             return True
-        if identity(self.lock_path) != self._lock_identity:
+        if identity(self.lock_path) != self._paired.lock:
             return False
         if self._con is not None and not self._beside.is_at_path():
             return False
@@ -181,7 +186,7 @@ class Folder:
 
     def number(self) -> int:
         """What changes when others write; who has no word of theirs asks SQLite."""
-        return self.run(_data_version) if self.word is None else self.word.cells[0]
+        return self.run(data_version) if self.word is None else self.word.cells[0]
 
     def tell(self) -> int | None:
         """Change the word, and give it; the caller holds the lock.
@@ -191,9 +196,16 @@ class Folder:
         """
         if self.word is None or self.lock.number < 0:
             return None
-        if self._written != self._remembered:
-            self._remember()
-        return self.word.renew()
+        told = self.word.renew()
+        self._paired.remember(self.lock.number, told)
+        return told
+
+    def over_before(self) -> float:
+        """A moment; what was over before it may be dropped. In seconds since the epoch; the caller holds the lock."""
+        written = newest(self._database, self._beside.log)
+        if written is None or self.lock.number < 0:
+            return -math.inf
+        return see(self.lock.number, _TIME_AT, written).over_before(time.time())
 
     def disconnect(self) -> None:
         """Close the connection, until it is needed again."""
@@ -235,43 +247,39 @@ class Folder:
         self._gate = threading.RLock()
         self._is_retired = True
         con, self._con = self._con, None
-        if con is not None and self._identity is not None:
-            forks.leave(con, self._identity)
+        if con is not None and self._paired.database is not None:
+            forks.leave(con, self._paired.database)
         self.lock.close()
 
-    def _open_for_writing(self, deadline: float) -> None:
+    def _open_for_writing(self, deadline: float, wanted: dict[str, Any]) -> None:
         while True:
             self.lock = Descriptor(open_shared(self.lock_path))
             try:
                 take(self.lock.number, self.lock_path, self._settings.patience, left=deadline - time.monotonic())
-                self._lock_identity = identity_of(os.fstat(self.lock.number))
-                if identity(self.lock_path) != self._lock_identity:
+                self._paired.lock = identity_of(os.fstat(self.lock.number))
+                if identity(self.lock_path) != self._paired.lock:
                     continue  # the folder was replaced between opening and locking
-                self._open_locked()
+                self._open_locked(wanted)
                 return
             finally:
                 if self.lock.number >= 0:  # in a forked child it is the parent's
                     fcntl.flock(self.lock.number, fcntl.LOCK_UN)
 
-    def _open_locked(self) -> None:
-        seen = newest(self._database, self._beside.log, self.lock_path)
+    def _open_locked(self, wanted: dict[str, Any]) -> None:
         is_new = not self._database.exists()
-        self._drop_foreign_log(remembered(self.lock.number))
+        self.unsaid += self._paired.drop_foreign_log(self.lock.number, remembered(self.lock.number))
         self._parameters = MAKING if is_new else WRITING
-        wanted = {"eviction_policy": self._settings.eviction, "size_limit": self._settings.size_limit}
         self.run(lambda con: self._prepare(con, wanted))
         self._parameters = WRITING
         self._note_beside()
         if is_new:
             self._database.chmod(0o600)
-        self.clock = DroppingClock(
-            newest(self._database, self._beside.log, self.lock_path) or time.time() if seen is None else seen
-        )
+            see(self.lock.number, _TIME_AT, time.time(), is_new=True)
         # Another open file: its memory outlives this object where someone looks at it, and the file with it, whose lock
         # a forked child would then go on to hold.
         self._word_file = Descriptor(open_shared(self.lock_path))
         self.word = SharedWord(self._word_file.number)
-        self._remember()
+        self._paired.remember(self.lock.number, self.word.cells[0])
 
     def _open_for_reading(self, reason: Exception) -> None:
         self.reason = reason.with_traceback(None)  # it is kept, and this object is in its frames
@@ -284,16 +292,6 @@ class Folder:
             except (OSError, sqlite3.OperationalError):
                 continue
         raise reason
-
-    def _is_open(self, found: os.stat_result) -> bool:
-        """Whether a file is the database that is open, and has not been written over by an older one."""
-        if identity_of(found) != self._identity:
-            return False
-        if found.st_mtime_ns != self._written:
-            if found.st_mtime_ns < self._written and looks_restored(found):
-                return False
-            self._written = found.st_mtime_ns
-        return True
 
     def _acted(self, act: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -323,6 +321,7 @@ class Folder:
         if not settings_of(con):
             # An index that is wrong would hide what is in the log; nobody writes now.
             self._beside.empty_index()
+        refuse_other_tables(con, self._database, PATH_SETTING)
         prepare(con, self.path, wanted)
 
     def _connect_again(self) -> sqlite3.Connection:
@@ -346,12 +345,12 @@ class Folder:
                 open_log(con)
             self._beside.fill_index()
             opened = identity(self._database)
-            if opened is None or opened not in {self._identity or opened, there or opened}:
+            if opened is None or opened not in {self._paired.database or opened, there or opened}:
                 raise ReplacedError
         except BaseException:
             con.close()
             raise
-        self._identity, self._con = opened, con
+        self._paired.database, self._con = opened, con
         self._note_beside()
         return con
 
@@ -359,40 +358,19 @@ class Folder:
         """Note which log and which index are open; a database that is being made has none yet."""
         self._checked_names = None
         self._beside.note()
-        if (found := look(self._database)) is not None:
-            self._written = found.st_mtime_ns
+        self._paired.note(self._beside.noted[0])
 
     def _close(self, con: sqlite3.Connection) -> None:
         """Close a connection, and have nothing of another's written to the database by that."""
         try:
             found = None if self.reason is not None else look(self._database)
             if found is not None:
-                self._drop_foreign_log(self._pairing())  # else the last one to close writes it to the database
-                if self._is_open(found):
+                # Else the last one to close writes it to the database.
+                self.unsaid += self._paired.drop_foreign_log(self._word_file.number)
+                if self._paired.is_open(found, self._word_file.number):
                     self._beside.close(con)
         except (OSError, sqlite3.Error):
             pass  # nothing can be said of what is at the path
         finally:
             self._beside.forget()
             con.close()
-
-    def _pairing(self) -> Pairing | None:
-        beside = self._beside.noted[0] if self._beside.noted else None
-        if self._lock_identity is None or self._identity is None or beside is None:
-            return None
-        return Pairing(self._lock_identity[1], self._identity[1], beside[1], self._written)
-
-    def _remember(self) -> None:
-        self._remembered = self._written
-        if (pairing := self._pairing()) is not None:
-            remember(self._word_file.number, pairing)
-
-    def _drop_foreign_log(self, known: Pairing | None) -> None:
-        if drop_foreign_log(self.lock_path, self._database, self._beside.log, self._beside.index, known):
-            self.unsaid.append(
-                f"{self._beside.log} was that of another database, which this one has replaced; it is dropped"
-            )
-
-
-def _data_version(con: sqlite3.Connection) -> int:
-    return int(con.execute("PRAGMA data_version").fetchone()[0])

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -9,6 +10,7 @@ from contextlib import closing
 import pytest
 
 from symcache_backends.disk import DiskBackend, DiskSettings
+from symcache_core.errors import BackendError
 
 backend = "diskcache"
 FAR = 4102444800.0
@@ -54,8 +56,8 @@ def folder(tmp_path):
 def restore(folder, how, names):
     for name in names:
         backup = folder.parent / "backup" / name
-        if how == "over it":
-            subprocess.run(["cp", "-a", backup, folder / name], check=True)
+        if how in ("over it", "over it, as of now"):
+            subprocess.run(["cp", *(["-a"] if how == "over it" else []), backup, folder / name], check=True)
         else:
             shutil.copy2(backup, folder / f"{name}.new")
             (folder / f"{name}.new").rename(folder / name)
@@ -119,3 +121,86 @@ def test_a_whole_folder_that_is_copied_with_its_log_is_what_it_was(folder):
     subprocess.run(["cp", "-a", folder, copied], check=True)
     with closing(opened(copied)) as store:
         assert states(store) == {b'{"state":2}', b"{}"}
+
+
+LONG = b'{"x":"%b"}' % (b"1" * 3000)
+
+
+@pytest.fixture
+def grown(tmp_path):
+    """A closed store that has a backup, and has grown since."""
+    folder = tmp_path / "symbols"
+    with closing(opened(folder)) as store:
+        for number in range(20):
+            store.write(f"key{number}", LONG, FAR)
+    shutil.copytree(folder, tmp_path / "backup")
+    return folder
+
+
+GROWING = """
+import os, signal, sys
+from pathlib import Path
+from symcache_backends.disk import DiskBackend, DiskSettings
+store = DiskBackend(DiskSettings(path=Path(sys.argv[1])))
+for number in range(20, 600):
+    store.write(f"key{number}", b'{"x":"%b"}' % (b"1" * 3000), 4102444800.0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("names", [FILES, FILES[:1]], ids=["all files", "the database"])
+def test_a_backup_that_is_copied_without_its_times_after_a_program_was_killed_is_what_is_read(grown, names, caplog):
+    subprocess.run([sys.executable, "-c", GROWING, str(grown)], check=False)
+    log = (grown / "cache.db-wal").read_bytes()
+    restore(grown, "over it, as of now", names)
+    with closing(opened(grown)) as store:
+        assert set(store.keys()) == {f"key{number}" for number in range(20)}
+        store.write("after", b"[]", FAR)
+    assert "it is set aside as cache.db-wal.aside" in caplog.text
+    assert (grown / "cache.db-wal.aside").read_bytes() == log
+    with closing(opened(grown)) as store:
+        assert len(set(store.keys())) == 21
+
+
+@pytest.mark.parametrize("names", [FILES, FILES[:1]], ids=["all files", "the database"])
+def test_a_backup_that_is_copied_without_its_times_under_two_programs_is_what_both_read(grown, names):
+    with closing(opened(grown)) as one, closing(opened(grown)) as other:
+        for number in range(20, 600):
+            (one, other)[number % 2].write(f"key{number}", LONG, FAR)
+        restore(grown, "over it, as of now", names)
+        for store in (other, one):
+            assert set(store.keys()) == {f"key{number}" for number in range(20)}
+        one.write("after", b"[]", FAR)
+        assert other.read("after") == b"[]"
+    with closing(opened(grown)) as store:
+        assert len(set(store.keys())) == 21
+
+
+def test_what_another_program_writes_over_a_database_in_use_is_left_as_it_is(grown):
+    store = opened(grown)
+    for number in range(20, 100):
+        store.write(f"key{number}", LONG, FAR)
+    (grown / "cache.db").write_bytes(b"foreign text\n" * 900)
+    with pytest.raises(BackendError):
+        store.read("key1")
+    with pytest.raises(BackendError):
+        store.write("key1", b"{}", FAR)
+    store.close()
+    assert (grown / "cache.db").read_bytes() == b"foreign text\n" * 900
+
+
+def test_what_others_write_back_to_the_database_is_never_taken_for_a_backup(grown, caplog):
+    with closing(opened(grown)) as one, closing(opened(grown)) as other:
+        for number in range(20, 900):
+            (one, other)[number // 40 % 2].write(f"key{number}", LONG, FAR)
+            if number % 7 == 0:
+                assert (other, one)[number // 40 % 2].read(f"key{number}") == LONG
+        with closing(sqlite3.connect(grown / "cache.db")) as another:
+            another.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            another.execute("UPDATE Cache SET access_count = 1")
+            another.commit()
+            another.execute("VACUUM")
+        assert len(set(one.keys())) == len(set(other.keys())) == 900
+        one.write("after", b"[]", FAR)
+        assert other.read("after") == b"[]"
+    assert caplog.text == ""

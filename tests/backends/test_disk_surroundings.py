@@ -13,8 +13,8 @@ from contextlib import closing, contextmanager
 import pytest
 
 from symcache_backends.disk import DiskBackend, DiskSettings
-from symcache_backends.disk import clock as disk_clock
 from symcache_backends.disk.folder import Folder, ReplacedError
+from symcache_backends.store_time import MARGIN
 from symcache_core.errors import BackendError, BackendUnavailableError, ClosedError, ConfigurationError
 
 backend = "diskcache"
@@ -441,18 +441,54 @@ def test_a_clock_that_is_weeks_ahead_drops_nothing_that_others_need(store, opene
     assert set(store.keys()) == {"needed", "its own"}
 
 
+@pytest.mark.parametrize("stamped_by", ["its clock", "a server"])
+def test_a_machine_whose_clock_is_weeks_ahead_drops_nothing_however_often_it_starts_anew(
+    opened, folder, monkeypatch, stamped_by
+):
+    now = time.time()
+    with closing(opened(folder)) as store:
+        store.write_many({f"key{number}": (b"{}", now + 3 * DAY) for number in range(50)})
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time", lambda: now + 40 * DAY)
+        for _ in range(3):
+            with closing(opened(folder)) as ahead:
+                for number in range(40):
+                    ahead.write(f"its own {number}", b"{}", now + 41 * DAY)
+                    if stamped_by == "its clock":
+                        for file in folder.iterdir():
+                            os.utime(file, (now + 40 * DAY, now + 40 * DAY))
+                ahead.compact()
+    assert {f"key{number}" for number in range(50)} <= set(opened(folder).keys())
+
+
+def test_a_store_that_was_left_alone_drops_what_is_over_once_it_has_been_written_to_for_a_week(
+    store, folder, monkeypatch
+):
+    now = time.time()
+    store.write("over", b"{}", now + DAY)
+    kept = []
+    for day in (*range(20, 27), 27.1):
+        monkeypatch.setattr(time, "time", lambda day=day: now + day * DAY)
+        store.write("key", b"{}", FAR)
+        for file in folder.iterdir():
+            os.utime(file, (now + day * DAY, now + day * DAY))
+        store.compact()
+        kept.append("over" in rows(folder))
+    assert kept == [True] * 7 + [False]
+
+
 def test_what_has_been_over_for_a_week_is_dropped(store, folder):
     now = time.time()
     store.write("fresh", b"{}", now + DAY)
-    store.write("over", b"{}", now - disk_clock.MARGIN + DAY)
-    store.write("over for long", LONG, now - disk_clock.MARGIN - DAY)
+    store.write("over", b"{}", now - MARGIN + DAY)
+    store.write("over for long", LONG, now - MARGIN - DAY)
     store.compact()
     assert rows(folder) == {"fresh", "over"}
     assert list(folder.glob("??/??/*.val")) == []
 
 
 def test_compaction_drops_any_number_of_entries(store, folder):
-    long_ago = time.time() - 2 * disk_clock.MARGIN
+    long_ago = time.time() - 2 * MARGIN
     store.write_many({f"key{number}": (b"{}", long_ago) for number in range(2_500)})
     store.write("key", b"{}", FAR)
     store.compact()

@@ -27,6 +27,20 @@ def test_a_file_where_a_folder_is_to_be_made_is_named(tmp_path):
         make_folder(tmp_path / "file" / "below")
 
 
+def test_the_name_of_an_empty_folder_is_made_safe_as_its_maker_may_have_been_killed(tmp_path, monkeypatch):
+    (tmp_path / "others").touch()
+    synced = []
+    monkeypatch.setattr("symcache_core.files.sync_folder", synced.append)
+    folder = tmp_path / "data" / "store"
+    make_folder(folder)
+    assert synced == [tmp_path, folder.parent]
+    make_folder(folder)
+    assert synced[2:] == [folder.parent]
+    (folder / "file").touch()
+    make_folder(folder)
+    assert len(synced) == 3
+
+
 def test_a_symlink_where_a_file_is_to_be_is_named(tmp_path):
     (tmp_path / "nowhere").symlink_to("not there")
     (tmp_path / "loop").symlink_to("loop")
