@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from .clocks import checked
 from .lookup.cache import PolicyCache
 from .protocols import Clock, StorageBackend
 from .registry import Registry
@@ -24,6 +25,7 @@ def open_symbol_cache(settings: SymcacheSettings | None = None, *, clock: Clock 
         BackendError: The storage is there and cannot be used.
     """
     settings = settings or SymcacheSettings()
+    checked(clock)()  # before anything is open
     backend = open_backend(settings)
     return PolicyCache(
         backend,

@@ -10,6 +10,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from symcache_core.files import open_regular
+
 from .database import READING, beside, connect
 from .index import descriptor_of
 from .paths import identity
@@ -45,17 +47,15 @@ def _is_sound(database: Path) -> bool:
 def _read(file: Path) -> None:
     there = identity(file)
     if there is None:
-        return None
+        return
     # By the number under which SQLite has it open, if it has: with the first descriptor of a file that is closed, the
     # system drops all of SQLite's locks on it.
     number = descriptor_of(there)
     if number >= 0:
-        return _read_all(number)
-    number = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
         _read_all(number)
-    finally:
-        os.close(number)
+        return
+    with open_regular(file, "r") as opened:
+        _read_all(opened.fileno())
 
 
 def _read_all(number: int) -> None:

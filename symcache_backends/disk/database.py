@@ -28,7 +28,11 @@ WITHOUT_INDEX = "mode=ro&vfs=unix-none"
 """For one that has a log, where the index beside it cannot be made: SQLite has it in memory of its own, if it takes
 itself for the only one. So who connects looks out for changes, too."""
 
-_TAKES_NO_WRITES = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT}
+NOTHING = "nothing"
+"""For one that is not there, on storage where none can be made: an empty one in memory; the same goes for it."""
+
+_FULL_OR_READ_ONLY = {errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+_TAKES_NO_WRITES = _FULL_OR_READ_ONLY | {errno.EACCES, errno.EPERM}
 _CANNOT_BE_WRITTEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
 
 _BUSY_WAIT = 0.05
@@ -66,6 +70,8 @@ def connect(database: Path, parameters: str) -> sqlite3.Connection:
         database: Where.
         parameters: One of those above.
     """
+    if parameters == NOTHING:
+        return _nothing()
     con = sqlite3.connect(
         f"{database.as_uri()}?{parameters}",
         uri=True,
@@ -93,13 +99,18 @@ def is_busy(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def may_be_read(error: Exception) -> bool:
-    """Whether a database that cannot be opened for writing, because of an error, may still be read."""
+def may_be_read(error: Exception, *, is_there: bool) -> bool:
+    """Whether a database that cannot be opened for writing, because of an error, may still be read.
+
+    Args:
+        error: Why it cannot.
+        is_there: Whether there is one; where none can be made, as on a full disk, there is nothing in it.
+    """
     if isinstance(error, OSError):
-        return error.errno in _TAKES_NO_WRITES
+        return error.errno in (_TAKES_NO_WRITES if is_there else _FULL_OR_READ_ONLY)
     if isinstance(error, sqlite3.Error):
         return error.sqlite_errorcode & 0xFF in _CANNOT_BE_WRITTEN
-    return True
+    return is_there
 
 
 def patiently(act: Callable[[], T], patience: float, what: str) -> T:
@@ -135,6 +146,12 @@ def settings_of(con: sqlite3.Connection) -> dict[str, Any]:
     if not con.execute("SELECT 1 FROM sqlite_master WHERE name = 'Settings'").fetchone():
         return {}
     return dict(con.execute("SELECT key, value FROM Settings").fetchall())
+
+
+def is_made(con: sqlite3.Connection) -> bool:
+    """Whether the tables are there; a disk may have been full when they were being made."""
+    made = con.execute("SELECT count(*) FROM sqlite_master WHERE name IN ('Settings', 'Cache')").fetchone()
+    return bool(made[0] == 2)
 
 
 def prepare(con: sqlite3.Connection, folder: Path, wanted: dict[str, Any]) -> None:
@@ -178,6 +195,13 @@ def in_transaction(con: sqlite3.Connection, act: Callable[[sqlite3.Connection], 
     finally:
         if con.in_transaction:
             con.execute("ROLLBACK")
+
+
+def _nothing() -> sqlite3.Connection:
+    con = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    con.execute("CREATE TABLE Settings (key, value)")
+    con.execute("CREATE TABLE Cache (key, raw, expire_time, mode, filename, value)")
+    return con
 
 
 def _tune(con: sqlite3.Connection) -> None:

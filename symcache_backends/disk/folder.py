@@ -17,11 +17,13 @@ from typing import Any, TypeVar
 
 from symcache_core.errors import BackendUnavailableError, LockTimeoutError
 from symcache_core.file_lock import take
+from symcache_core.files import open_regular
 
 from ..shared_word import SharedWord
 from ..store_time import see
 from .database import (
     MAKING,
+    NOTHING,
     READING,
     WITHOUT_INDEX,
     WITHOUT_LOG,
@@ -30,6 +32,7 @@ from .database import (
     data_version,
     database_of,
     in_transaction,
+    is_made,
     may_be_read,
     open_log,
     patiently,
@@ -47,7 +50,6 @@ from .paths import (
     look,
     names_in,
     newest,
-    open_shared,
     refuse_no_files,
     refuse_other_kinds,
     version,
@@ -94,8 +96,8 @@ class Folder:
         self._paired = Paired(Files(self.lock_path, self._database, self._beside.log, self._beside.index))
         self._is_opening = False
         self._checked_names: tuple[int, int, int] | None = None
-        self.lock = Descriptor(-1)
-        self._word_file = Descriptor(-1)
+        self.lock = Descriptor()
+        self._word_file = Descriptor()
         self._unchanged: tuple[object, ...] = ()
         self._parameters = WRITING
         self._con: sqlite3.Connection | None = None
@@ -124,7 +126,7 @@ class Folder:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._open_for_writing(deadline, wanted)
         except (OSError, sqlite3.OperationalError, LockTimeoutError) as error:
-            if not may_be_read(error) or not self._database.exists():
+            if not may_be_read(error, is_there=self._database.exists()):
                 raise
             self._open_for_reading(error)
         self._is_opening = False
@@ -137,7 +139,7 @@ class Folder:
         """Whether the database that is open is the one at the path."""
         if self.is_flagged():
             return False
-        if self._parameters in (WITHOUT_LOG, WITHOUT_INDEX):
+        if self._parameters in (WITHOUT_LOG, WITHOUT_INDEX, NOTHING):
             return version(self._database, self._beside.log) == self._unchanged
         found = look(self._database)
         return found is not None and self._paired.is_open(found, self._word_file.number)
@@ -253,7 +255,7 @@ class Folder:
 
     def _open_for_writing(self, deadline: float, wanted: dict[str, Any]) -> None:
         while True:
-            self.lock = Descriptor(open_shared(self.lock_path))
+            self.lock = Descriptor(open_regular(self.lock_path))
             try:
                 take(self.lock.number, self.lock_path, self._settings.patience, left=deadline - time.monotonic())
                 self._paired.lock = identity_of(os.fstat(self.lock.number))
@@ -277,20 +279,24 @@ class Folder:
             see(self.lock.number, _TIME_AT, time.time(), is_new=True)
         # Another open file: its memory outlives this object where someone looks at it, and the file with it, whose lock
         # a forked child would then go on to hold.
-        self._word_file = Descriptor(open_shared(self.lock_path))
+        self._word_file = Descriptor(open_regular(self.lock_path))
         self.word = SharedWord(self._word_file.number)
         self._paired.remember(self.lock.number, self.word.cells[0])
 
     def _open_for_reading(self, reason: Exception) -> None:
         self.reason = reason.with_traceback(None)  # it is kept, and this object is in its frames
-        for parameters in (READING, WITHOUT_INDEX if version_of_log(self._beside.log) else WITHOUT_LOG):
+        is_empty = not self._database.exists()
+        for parameters in (READING, WITHOUT_INDEX if version_of_log(self._beside.log) else WITHOUT_LOG, NOTHING):
+            if parameters == NOTHING and not is_empty:
+                break
             self.disconnect()
             self._parameters, self._unchanged = parameters, version(self._database, self._beside.log)
             try:
-                if self.run(settings_of):
+                if self.run(is_made):
                     return
             except (OSError, sqlite3.OperationalError):
                 continue
+            is_empty = True
         raise reason
 
     def _acted(self, act: Callable[[sqlite3.Connection], T]) -> T:
@@ -328,6 +334,9 @@ class Folder:
         """Connect, and make sure that database and log belong together; the caller holds the gate."""
         if self._is_retired:
             raise ReplacedError
+        if self._parameters == NOTHING:
+            self._con = connect(self._database, NOTHING)
+            return self._con
         there = identity(self._database)
         if there is not None and forks.are_confused_about(there):
             raise BackendUnavailableError(

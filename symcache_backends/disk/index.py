@@ -20,8 +20,8 @@ import errno
 import os
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..shared_word import map_private
 from .paths import Identity, identity, identity_of
@@ -35,8 +35,7 @@ _HEADER = 48
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) rw-([sp]) ([0-9a-f]+) \S+ (\d+) ")
 
 
-@dataclass(frozen=True, slots=True)
-class LogState:
+class LogState(NamedTuple):
     """What the index says of its log.
 
     Args:

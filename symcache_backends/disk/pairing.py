@@ -19,8 +19,9 @@ import shutil
 import struct
 import zlib
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from symcache_core.files import open_regular
 
@@ -48,8 +49,7 @@ class Files:
     index: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Pairing:
+class Pairing(NamedTuple):
     """Files that belong together, by inode.
 
     Args:
@@ -72,7 +72,7 @@ class Pairing:
 def remember(descriptor: int, pairing: Pairing) -> None:
     """Write it to the lock file; on a full disk nothing is remembered."""
     with suppress(OSError):
-        os.pwrite(descriptor, _RECORD.pack(*astuple(pairing)), _BEHIND_THE_WORD)
+        os.pwrite(descriptor, _RECORD.pack(*pairing), _BEHIND_THE_WORD)
 
 
 def remembered(descriptor: int) -> Pairing | None:

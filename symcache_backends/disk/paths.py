@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Iterable
@@ -16,23 +17,22 @@ Identity = tuple[int, int]
 
 
 class Descriptor:
-    """The number of an open file, which is closed when nobody has this object any more."""
+    """The number of an open file, as long as that is open.
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    Args:
+        file: Is closed when nobody has this object any more; without one, nothing is open.
+    """
+
+    def __init__(self, file: io.FileIO | None = None) -> None:
+        self._file = file
+        self.number = -1 if file is None else file.fileno()
+        """It is -1 once that is closed. No property, where an interrupt would keep a lock from being given back."""
 
     def close(self) -> None:
         """Close it now."""
-        number, self.number = self.number, -1
-        if number >= 0:
-            os.close(number)
-
-    __del__ = close
-
-
-def open_shared(path: Path) -> int:
-    """Open a file to read and write, and make it if need be; the owner's only."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.number = -1
+        if self._file is not None:
+            self._file.close()
 
 
 def identity_of(found: os.stat_result) -> Identity:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
-from pathlib import Path
-
-from symcache_core.errors import CorruptEntryError
 
 log = logging.getLogger("symcache")
 
@@ -30,16 +26,3 @@ class LateLog:
             except IndexError:  # another thread was faster
                 return
             log.log(level, message, *args)
-
-
-def set_aside_message(path: Path, damaged: Sequence[CorruptEntryError]) -> tuple[str, Path, str]:
-    """Say of all the records that were found damaged together, in one message, that they are set aside.
-
-    Args:
-        path: The snapshot.
-        damaged: What is wrong with each.
-    """
-    text = f"{damaged[0]}; it is set aside"
-    if len(damaged) > 1:
-        text += f", and so are {len(damaged) - 1} other damaged records"
-    return "%s: %s", path, text

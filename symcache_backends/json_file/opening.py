@@ -85,6 +85,14 @@ class Opened:
         """Whether the lock that is open, if there is one, is the one that others find at the path."""
         return self._lock_place is None or self._lock_place == place(look_at(self._lock_name))
 
+    def is_elsewhere(self, path: Path) -> bool:
+        """Whether what the store's path is a symlink to is not what is open.
+
+        Args:
+            path: The store's.
+        """
+        return self.path is not path and os.path.realpath(path) != str(self.path)
+
     def see(self) -> StoreTime:
         """What time it is by the store's writes, for who holds its lock."""
         assert self.lock is not None, "it is held"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
@@ -10,8 +9,9 @@ from symcache_core.errors import CorruptEntryError
 
 from . import records
 from .compaction import set_aside
+from .damage import Damage
 from .files import beside, open_file, sync
-from .late_log import LateLog, set_aside_message
+from .late_log import LateLog
 
 _LAST_LINES = 1 << 16
 """Bytes to read of the journal's end to find its last line."""
@@ -35,16 +35,14 @@ def cut_damaged_end(path: Path, log: LateLog) -> None:
     except FileNotFoundError:
         return
     with file:
-        lines: list[bytes] = []
-        damaged: list[CorruptEntryError] = []
+        damage = Damage(path, log)
         size = end = os.fstat(file.fileno()).st_size
         while (found := _damaged_last_line(file.fileno(), end)) is not None:
             end, line, error = found
-            lines.append(line)
-            damaged.append(error)
+            damage.add(line, error)
         if end < size:
-            log.add(logging.WARNING, *set_aside_message(path, damaged))
-            set_aside(path, lines[::-1])
+            damage.tell()
+            set_aside(path, damage.lines[::-1])
             os.ftruncate(file.fileno(), end)
             sync(file.fileno())  # else what was cut off may come to light behind what is written next
 

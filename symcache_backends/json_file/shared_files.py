@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import math
-import os
 from collections.abc import Callable, Sequence
 from io import FileIO
 from pathlib import Path
@@ -197,7 +196,12 @@ class SharedFiles:
 
         Who has just waited for the lock in vain does not do so again.
         """
-        self.alone(lambda _view: self._compact_at_the_end(), -math.inf if self._was_kept_out else None)
+
+        def compact(view: View) -> None:
+            if view.has_waste() and not view.in_use_elsewhere():
+                self._try_to_compact(self._still_open())
+
+        self.alone(compact, -math.inf if self._was_kept_out else None)
 
     def compact(self) -> None:
         """Fold the journal into the snapshot, and drop what is over; for who acts alone."""
@@ -215,11 +219,6 @@ class SharedFiles:
         """Bytes of the snapshot and the journal."""
         path = self.path()
         return sum(file.stat().st_size for file in (path, beside(path, ".journal")) if file.exists())
-
-    def _compact_at_the_end(self) -> None:
-        opened = self._still_open()
-        if opened.view.has_waste() and not opened.view.in_use_elsewhere():
-            self._try_to_compact(opened)
 
     def _still_open(self) -> Opened:
         if self._closed or self._opened is None:
@@ -256,7 +255,7 @@ class SharedFiles:
         told = opened.word is not None and word != self.known
         if opened.word is not None and opened.word.is_lost:
             return False
-        news = News.REPLACED if self._leads_elsewhere(opened) else opened.view.news()
+        news = News.REPLACED if opened.is_elsewhere(self._terms.path) else opened.view.news()
         if news is News.REPLACED:
             if not self._view_anew(opened):
                 return False
@@ -314,7 +313,7 @@ class SharedFiles:
 
     def _view_anew(self, opened: Opened) -> bool:
         """Read the files at the path anew; false if that takes more than that."""
-        if self._leads_elsewhere(opened) or not opened.is_locked_by_all():
+        if opened.is_elsewhere(self._terms.path) or not opened.is_locked_by_all():
             return False
         try:
             view = self._opener.view(opened.path, writes=opened.lock is not None)
@@ -323,9 +322,6 @@ class SharedFiles:
         old, opened.view = opened.view, view
         old.close()
         return True
-
-    def _leads_elsewhere(self, opened: Opened) -> bool:
-        return opened.path is not self._terms.path and os.path.realpath(self._terms.path) != str(opened.path)
 
     def _rewrite(self, opened: Opened) -> None:
         def before_snapshot() -> None:

@@ -9,7 +9,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from enum import Enum
-from functools import partial
 from io import FileIO
 from pathlib import Path
 from time import monotonic
@@ -18,10 +17,11 @@ from symcache_core.errors import CorruptEntryError
 from symcache_core.files import sync_folder
 
 from . import records
+from .damage import Damage
 from .files import ReplacedError, beside, in_use_elsewhere, look_at, mark_in_use, open_file, place, sync
 from .foreign import is_journal, refuse_journal
 from .indexing import Places, in_journal, index_appended, index_snapshot, where
-from .late_log import LateLog, set_aside_message
+from .late_log import LateLog
 
 _COMPACT_FROM = 1 << 22
 """Bytes of journal below which compaction waits for ``close``: it waits for the disk, and these index in no time."""
@@ -67,11 +67,12 @@ class View:
     """
 
     def __init__(self, path: Path, *, log: LateLog, writes: bool, durably: bool) -> None:
-        self.rejected: list[bytes] = []
         self.must_be_replaced = False
         self.has_torn_tail = False
         self._path = path
         self._log = log
+        self._damage = Damage(path, log)
+        self.rejected = self._damage.lines
         self._name, self._journal_name = str(path), str(beside(path, ".journal"))
         self._places: Places = {}
         self._seen = 0
@@ -257,9 +258,8 @@ class View:
         if not text.startswith(self._last_line) or not (start or is_journal(text)):
             return News.REPLACED
         first = len(self._last_line)
-        damaged: list[CorruptEntryError] = []
-        end = index_appended(text, first, start, self._places, partial(self._reject, damaged))
-        self._tell(damaged)
+        end = index_appended(text, first, start, self._places, self._damage.add)
+        self._damage.tell()
         last_line = text[max(text.rfind(b"\n", 0, end - 1) + 1, end - _LAST) : end] if end > first else self._last_line
         self.has_torn_tail = len(text) > end
         self._seen, self._last_line, self._written = start + end, last_line, journal.st_mtime_ns
@@ -278,9 +278,8 @@ class View:
     def _load_snapshot(self) -> int:
         if self._snapshot is None:
             return 0
-        damaged: list[CorruptEntryError] = []
-        ends_well = index_snapshot(self._snapshot, self._path, self._places, partial(self._reject, damaged))
-        self._tell(damaged)
+        ends_well = index_snapshot(self._snapshot, self._path, self._places, self._damage.add)
+        self._damage.tell()
         if not ends_well:
             self._log.add(logging.WARNING, "%s is cut short; what is whole in it is used", self._path)
         return os.fstat(self._snapshot.fileno()).st_size
@@ -290,16 +289,8 @@ class View:
         if not self.is_current():
             raise ReplacedError(self._path)
         del self._places[name]
-        self.rejected.append(member)
-        self._tell([error])
-
-    def _reject(self, damaged: list[CorruptEntryError], member: bytes, error: CorruptEntryError) -> None:
-        self.rejected.append(member)
-        damaged.append(error)
-
-    def _tell(self, damaged: list[CorruptEntryError]) -> None:
-        if damaged:
-            self._log.add(logging.WARNING, *set_aside_message(self._path, damaged))
+        self._damage.add(member, error)
+        self._damage.tell()
 
 
 def _opened(path: Path, *, writes: bool) -> tuple[FileIO | None, FileIO | None]:

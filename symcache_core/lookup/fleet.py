@@ -15,7 +15,7 @@ from typing import TypeVar
 from ..concurrency.patience import Patience
 from ..concurrency.threads import StorageThreads
 from ..entries.reach import Reach
-from ..errors import BackendError, SymcacheError
+from ..errors import BackendError, ClosedError, SymcacheError
 from ..protocols import CanLock, CanTellHolder, Lease, LeaseHolder, StorageBackend
 
 log = logging.getLogger("symcache")
@@ -123,8 +123,10 @@ class Fleet:
         permit.is_over = True
         try:
             self._threads.start(self._release, permit)
-        except SymcacheError:  # the storage is closed, or cannot be told: the lease ends by itself
+        except ClosedError:  # and so is the storage, which has given it back
             self._drop(permit)
+        except BackendError:
+            pass  # there is no thread: who wants it next in this process takes it over
 
     def close(self) -> None:
         """Give back, before the storage is closed, what it has not been told of yet; it is left to it if it is away."""

@@ -1,6 +1,7 @@
 """A diskcache folder on a full disk whose blocks are smaller than a page: the index of the log has holes there."""
 
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -8,6 +9,7 @@ from contextlib import closing
 import pytest
 
 from symcache_backends.disk import DiskBackend, DiskSettings
+from symcache_core.errors import BackendUnavailableError
 
 backend = "diskcache"
 FAR = 4102444800.0
@@ -170,3 +172,38 @@ def test_the_index_has_no_holes_once_a_store_is_open(disk):
         store.write("key", b"{}", FAR)
         found = (folder / "cache.db-shm").stat()
         assert found.st_blocks * 512 >= found.st_size
+
+
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_store_that_cannot_be_made_is_an_empty_one_until_it_can(disk, how):
+    if how == "full":
+        fill(disk)
+    else:
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with closing(DiskBackend(DiskSettings(path=disk / "symbols", lock_timeout=1))) as store:
+        assert store.read("key") is None
+        assert list(store.keys()) == []
+        assert store.word() is None
+        assert store.generation() == store.generation()
+        assert store.size() >= 0
+        for call in (lambda: store.write("key", b"{}", FAR), store.clear, store.compact, lambda: store.delete("key")):
+            with pytest.raises(BackendUnavailableError, match=r"(?i)no space|read-only|full|disk i/o|unable to open"):
+                call()
+        assert store.read("key") is None
+        if how == "full":
+            (disk / "fill").unlink()
+        else:
+            subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        store.write("key", b"{}", FAR)
+        assert store.read("key") == b"{}"
+    with closing(DiskBackend(DiskSettings(path=disk / "symbols", lock_timeout=1))) as store:
+        assert set(store.keys()) == {"key"}
+
+
+def test_a_store_is_opened_whatever_room_there_is_to_make_it(disk):
+    for but in (0, 4000, 20_000, 40_000, 52_000, 60_000, 68_000, 76_000):
+        (disk / "fill").unlink(missing_ok=True)
+        shutil.rmtree(disk / "symbols", ignore_errors=True)
+        fill(disk, but=but)
+        ended = run(OPENED + "assert store.read('key') is None; store.close()", disk / "symbols")
+        assert (ended.returncode, ended.stderr) == (0, ""), (but, ended)
