@@ -373,8 +373,8 @@ class CacheStats(Counters):
     """The figures of one cache: this process's counters, and ``totals`` over every process since ``since``.
 
     ``waiting`` is how many callers wait for the provider at this moment, ``unwritten`` how many entries wait for a
-    storage that is out of reach (``degraded``). ``size`` is how many bytes the storage takes, other providers' entries
-    included, or ``None`` where it does not know, or is out of reach.
+    storage that is out of reach or takes no writes (``degraded``; ``trouble`` says why). ``size`` is how many bytes
+    the storage takes, other providers' entries included, or ``None`` where it does not know, or is out of reach.
     """
 
     backend: str
@@ -382,6 +382,7 @@ class CacheStats(Counters):
     cached_symbols: int
     waiting: int = 0
     degraded: bool = False
+    trouble: str | None = None
     unwritten: int = 0
     size: int | None = None
     totals: Counters = Counters()

@@ -260,6 +260,15 @@ class CanCompact(Protocol):
 
 
 @runtime_checkable
+class CanBeReadOnly(Protocol):
+    """Storage that can be read although it takes no writes."""
+
+    def read_only(self) -> str | None:
+        """Why it takes no writes, as far as that is known without a look; ``None`` if it does take them."""
+        ...
+
+
+@runtime_checkable
 class CanSize(Protocol):
     """Storage that knows how much room it takes."""
 

@@ -77,6 +77,12 @@ class Access:
         """Whether the folder took writes when it was opened."""
         return self._folder is not None and self._folder.reason is None
 
+    def read_only(self) -> str | None:
+        """Why the folder takes no writes, if it does not."""
+        return (
+            None if self._folder is None or self._folder.reason is None else str(self.unavailable(self._folder.reason))
+        )
+
     def check(self) -> None:
         """Begin anew in a forked child.
 

@@ -118,6 +118,10 @@ class DiskBackend:
         """The word of shared memory that every write changes; ``None`` while the folder takes no writes."""
         return self._access.cells if self._access.takes_writes else None
 
+    def read_only(self) -> str | None:
+        """Why the folder takes no writes, as far as it is known."""
+        return self._access.read_only()
+
     def try_lock(self, key: str) -> FileLease | None:
         """The lease of a key, or ``None`` if anyone on this machine has it."""
         self._access.check()

@@ -143,6 +143,13 @@ class JsonFileBackend:
         """Who has the lease of a key, as far as that can be told."""
         return holder_of(beside(self._files.path(), ".leases"), key)
 
+    def read_only(self) -> str | None:
+        """Why the store takes no writes, as far as it is known."""
+        trouble = self._files.trouble
+        if trouble is None:
+            return None
+        return str(self._unavailable(trouble) if isinstance(trouble, OSError) else trouble)
+
     def compact(self) -> None:
         """Fold the journal into the snapshot, and drop what is over."""
         self._alone(lambda _view: self._files.compact())

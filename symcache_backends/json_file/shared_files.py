@@ -65,6 +65,8 @@ class SharedFiles:
         self.generation = 0
         self.cells: Sequence[int] | memoryview[int] = _NO_WORD
         self.known: int | None = None
+        self.trouble: OSError | LockTimeoutError | None = None
+        """Why what is open takes no writes, if it does not."""
         self._terms = terms
         self._log = log
         self._opener = Opener(terms, log)
@@ -242,6 +244,7 @@ class SharedFiles:
         with self._looking:
             # Nothing comes between these, so that what is closed is never what is open.
             self._opened, self.cells, self.known, self.generation = new, cells, new.known, self.generation + 1
+            self.trouble = new.trouble
             if old is not None:
                 old.let_go()
 

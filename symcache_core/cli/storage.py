@@ -38,7 +38,7 @@ def stats(session: Session) -> None:
     lines = {
         "backend": figures.backend,
         "provider": figures.provider,
-        "storage": "out of reach" if figures.degraded else "ok",
+        "storage": (figures.trouble or "out of reach") if figures.degraded else "ok",
         "size": _shown(figures.size),
         "cached symbols": figures.cached_symbols,
         "counted since": since or "nothing counted yet",

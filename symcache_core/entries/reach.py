@@ -144,7 +144,7 @@ class Reach:
         """
         number, began = next(self._numbers), time.monotonic()
         try:
-            self._begin(self._writes, number, None, is_long=is_long)
+            self._writes[number] = math.inf if is_long else began
             return work()
         except BackendError as error:
             self._write_failed(number, error, began, blames=False)
@@ -157,7 +157,9 @@ class Reach:
     ) -> tuple[T] | None:
         number, began = next(self._numbers), time.monotonic()
         try:
-            if not self._begin(self._writes, number, may):
+            if may is None:
+                self._writes[number] = began
+            elif not self._begin(self._writes, number, may):
                 return None
             outcome = work()
         except BackendError as error:
@@ -169,10 +171,10 @@ class Reach:
         self._read_well(number)  # an entry is read before it is written
         return (outcome,)
 
-    def _begin(self, calls: Calls, number: int, may: Callable[[float], bool] | None, *, is_long: bool = False) -> bool:
+    def _begin(self, calls: Calls, number: int, may: Callable[[float], bool], *, is_long: bool = False) -> bool:
         with self._lock:
             now = time.monotonic()
-            if may is not None and not may(now):
+            if not may(now):
                 return False
             calls[number] = math.inf if is_long else now
             return True

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from ..concurrency.locks import KeyLocks
 from ..errors import CorruptEntryError, NewerSchemaError
 from ..models import CachedSymbolInfo
-from ..protocols import FOREVER, CanBatch, CanSize, CanUpdate, StorageBackend
+from ..protocols import FOREVER, CanBatch, CanBeReadOnly, CanSize, CanUpdate, StorageBackend
 from . import codec
 
 log = logging.getLogger("symcache")
@@ -46,6 +46,11 @@ def read_many_of(backend: StorageBackend) -> Callable[[Sequence[str]], Mapping[s
     if isinstance(backend, CanBatch):
         return backend.read_many
     return lambda keys: {key: line for key in keys if (line := backend.read(key)) is not None}
+
+
+def read_only_of(backend: StorageBackend) -> str | None:
+    """Why a storage takes no writes, as far as it says so."""
+    return backend.read_only() if isinstance(backend, CanBeReadOnly) else None
 
 
 class EntryStore:
@@ -125,7 +130,7 @@ class EntryStore:
             return codec.encode(key, new), keep_until(new)
 
         self._update(key, apply)
-        return made[0], next(iter(spoiled), None)
+        return made[0], spoiled[0] if spoiled else None
 
     def set_aside(self, key: str, line: bytes | None) -> None:
         """Keep the bytes, if there are any, of an entry that could not be understood.

@@ -11,6 +11,7 @@ from ..clocks import checked
 from ..concurrency.forks import ForkGuard
 from ..concurrency.threads import StorageThreads
 from ..concurrency.workers import in_a_thread
+from ..entries.store import read_only_of
 from ..errors import ClosedError
 from ..messages import warn_unclosed
 from ..models import CachedSymbolInfo, CacheStats, Lookup, Outcome, SymbolLookup
@@ -226,13 +227,15 @@ class PolicyCache:
         counters, storage = self._counters.current(), self._known.storage
         totals, since = self._counters.totals() if storage.reach.is_well() else (counters, None)
         cached, size = storage.count(), storage.size()
+        trouble = storage.error or read_only_of(self._backend)
         return CacheStats(
             **counters.model_dump(exclude={"hit_ratio"}),
             backend=self._name,
             provider=self._provider,
             cached_symbols=cached,
             waiting=self._asking.flights.waiting(),
-            degraded=storage.error is not None or bool(storage.unwritten),
+            degraded=trouble is not None or bool(storage.unwritten),
+            trouble=None if trouble is None else str(trouble),
             unwritten=storage.unwritten,
             size=size,
             totals=totals,

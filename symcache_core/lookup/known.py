@@ -155,7 +155,7 @@ class Known:
         made: list[CachedSymbolInfo] = []
 
         def merge(old: CachedSymbolInfo | None) -> CachedSymbolInfo:
-            if old is not None and any(old is info for info in made):
+            if old is not None and made and any(old is info for info in made):
                 return old
             made.append(merging.merge(old, answer, asked, key, now, policy))
             return made[-1]

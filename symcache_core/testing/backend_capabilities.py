@@ -15,6 +15,7 @@ import pytest
 
 from ..protocols import (
     CanBatch,
+    CanBeReadOnly,
     CanCompact,
     CanLock,
     CanSeeOthers,
@@ -351,6 +352,14 @@ class UpkeepPromises(SharingPromises):
         assert isinstance(before, int), "a size is a whole number of bytes"
         assert before >= 0
         assert store.size() - before >= 100_000, "1.2 MB of entries take more room than this, in bytes"
+
+    def test_a_store_that_takes_writes_does_not_say_that_it_takes_none(self, tmp_path: Path, opened: ExitStack) -> None:
+        store = self.open(tmp_path / "store", opened)
+        if not isinstance(store, CanBeReadOnly):
+            pytest.skip("the backend has no read_only")
+        assert store.read_only() is None, "a store that was just opened takes writes, and read_only() says why not"
+        store.write("key", b"{}", FAR)
+        assert store.read_only() is None, "read_only() says why nothing is written, and it was written"
 
     def test_compacting_loses_nothing(self, tmp_path: Path, opened: ExitStack) -> None:
         store = self.open(tmp_path / "store", opened)

@@ -250,6 +250,15 @@ class TellsTheTime(MemoryStore):
         return LeaseHolder(str(time.monotonic_ns()), "somebody")
 
 
+class SaysNothingIsWritten(MemoryStore):
+    """says that it takes no writes, and takes them"""
+
+    caught_by = "test_a_store_that_takes_writes_does_not_say_that_it_takes_none"
+
+    def read_only(self):
+        return "it may be full one day"
+
+
 class WaitsForALease(MemoryStore):
     """waits for a lease that is taken"""
 
