@@ -13,14 +13,15 @@ import mmap
 import os
 import random
 import signal
-import sys
+import struct
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from typing import Protocol
 
-_SIZE = 8
+_WORD = struct.Struct("=Q")
+_SIZE = _WORD.size
 _LARGEST = (1 << 30) - 1  # CPython compares integers of up to 30 bits fastest
 _LOST = 1 << 62
 _AT_THE_SAME_TIME = 1.0
@@ -44,7 +45,7 @@ class SharedWord:
         there = os.pread(descriptor, _SIZE, 0)
         # Written even if it is there: the first byte that is written to a hole through the mapping of a file on a full
         # disk raises SIGBUS. A new one starts anywhere, so that it is not taken for the one that was there before.
-        os.pwrite(descriptor, there if len(there) == _SIZE else _bytes(_anywhere()), 0)
+        os.pwrite(descriptor, there if len(there) == _SIZE else _WORD.pack(_anywhere()), 0)
         self.is_lost = False
         self._descriptor = descriptor
         self._memory = mmap.mmap(descriptor, _SIZE)
@@ -61,7 +62,7 @@ class SharedWord:
         now = self.cells[0]
         renewed = _anywhere() if now > _LARGEST else now + 1 & _LARGEST
         # By a system call: where each write takes new space, one through the mapping raises SIGBUS on a full disk.
-        os.pwrite(self._descriptor, _bytes(renewed), 0)
+        os.pwrite(self._descriptor, _WORD.pack(renewed), 0)
         return renewed
 
     def leave(self) -> None:
@@ -157,10 +158,6 @@ class _Guard:
 
 def _anywhere() -> int:
     return random.randint(1, _LARGEST)  # noqa: S311  # nothing is kept secret by it
-
-
-def _bytes(number: int) -> bytes:
-    return number.to_bytes(_SIZE, sys.byteorder)
 
 
 _guard = _Guard()

@@ -39,7 +39,7 @@ log = logging.getLogger("symcache")
 
 T = TypeVar("T")
 
-_OPENINGS = 10
+_OPENINGS = range(10)
 """How often what is open may be replaced while one call is at it."""
 
 _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
@@ -91,7 +91,8 @@ class Access:
             BackendError: This thread is at a write already.
         """
         self._forks.check()
-        self._check_open()
+        if self._is_closed:
+            self._check_open()
         while self._unsaid:
             log.warning("%s", self._unsaid.pop())
         if self._writer == threading.get_ident():
@@ -101,7 +102,7 @@ class Access:
         """Ask the folder; it is called again where that turns out to be another one by now."""
         self.check()
         try:
-            for _ in range(_OPENINGS):
+            for _ in _OPENINGS:
                 folder = self._current()
                 try:
                     return ask(folder)
@@ -188,7 +189,7 @@ class Access:
             raise ClosedError(f"the diskcache backend at {self._settings.path} is closed")
 
     def _acted(self, act: Callable[[Folder], T], deadline: float) -> T:
-        for _ in range(_OPENINGS):
+        for _ in _OPENINGS:
             folder = self._current(deadline)
             try:
                 return self._locked(folder, act, deadline)
@@ -269,7 +270,7 @@ class Access:
 
     def _opened(self, deadline: float) -> Folder:
         """Open what is at the path, again where something else has taken its place meanwhile."""
-        for _ in range(_OPENINGS):
+        for _ in _OPENINGS:
             new = Folder(self._settings)
             try:
                 new.open(deadline)

@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -42,9 +43,9 @@ class DiskBackend:
 
     def __init__(self, settings: DiskSettings) -> None:
         self._path = settings.path
-        self._settings = settings
         self._disk = BytesDisk(str(settings.path), min_file_size=_LONG)
         self._note = rows.use_note(settings.eviction)
+        self._upkeep = Upkeep(None, settings.eviction, settings.size_limit)
         self._writes = 0
         self._access = Access(settings)
 
@@ -55,7 +56,8 @@ class DiskBackend:
     def read_many(self, keys: Sequence[str]) -> Mapping[str, bytes]:
         """The entries under those of the keys that have one."""
         found = self._access.look(lambda folder: folder.run(partial(self._find, keys, self._note)))
-        self._report(found)
+        if found.refused:
+            self._report(found)
         return found.entries
 
     def write(self, key: str, entry: bytes, keep_until: float) -> None:
@@ -153,13 +155,13 @@ class DiskBackend:
     def _find(self, keys: Iterable[str], note: str | None, con: sqlite3.Connection) -> Found:
         found = Found()
         for key in keys:
-            rows.find(con, self._disk, key, found, note=note)
+            rows.find(con, self._disk, key, found, note)
         return found
 
     def _put(self, folder: Folder, entries: Mapping[str, tuple[bytes, float]]) -> None:
         over_before = folder.over_before() if self._writes % _TIDY_EVERY == 0 else None
         self._writes += 1
-        upkeep = Upkeep(over_before, self._settings.eviction, self._settings.size_limit)
+        upkeep = self._upkeep if over_before is None else replace(self._upkeep, over_before=over_before)
         stored: dict[str, tuple[Any, ...]] = {}
 
         def put_all(con: sqlite3.Connection) -> list[str]:

@@ -16,6 +16,7 @@ from symcache_core.errors import LockTimeoutError
 
 from .rows import BytesDisk
 
+G = TypeVar("G")
 T = TypeVar("T")
 
 MAKING, WRITING, READING = "mode=rwc", "mode=rw", "mode=ro"
@@ -113,11 +114,12 @@ def may_be_read(error: Exception, *, is_there: bool) -> bool:
     return is_there
 
 
-def patiently(act: Callable[[], T], patience: float, what: str) -> T:
+def patiently(act: Callable[[G], T], given: G, patience: float, what: str) -> T:
     """Act again where someone has the database locked, within the bound.
 
     Args:
         act: Raises :class:`BusyError` or an error of SQLite that says so.
+        given: What it is called with.
         patience: Seconds to wait at most.
         what: Is locked, for the error.
 
@@ -128,7 +130,7 @@ def patiently(act: Callable[[], T], patience: float, what: str) -> T:
     deadline, wait = 0.0, _FIRST_WAIT
     while True:
         try:
-            return act()
+            return act(given)
         except (BusyError, sqlite3.OperationalError) as error:
             if isinstance(error, sqlite3.OperationalError) and not is_busy(error):
                 raise

@@ -64,6 +64,9 @@ LOCK = "symcache.lock"
 _TIME_AT = 64
 """Where the lock file has what is known of the store's time: behind the word, and what belongs together."""
 
+_NOTICED_BY_NOBODY = (WITHOUT_LOG, WITHOUT_INDEX, NOTHING)
+"""Ways to be connected in which SQLite does not notice what others write."""
+
 _COARSE = 100_000_000
 """Nanoseconds within which two changes of a folder may have the same time."""
 
@@ -91,7 +94,10 @@ class Folder:
         self.unsaid: list[str] = []
         """What is to be logged when no lock is held any more."""
         self._settings = settings
+        self._patience = settings.patience
         self._database = database_of(settings.path)
+        self._name, self._database_name = os.fsencode(settings.path), os.fsencode(self._database)
+        self._said_of_locks = f"{self._database} ({PATH_SETTING!r} says where it is)"
         self._beside = LogWatch(self._database)
         self._paired = Paired(Files(self.lock_path, self._database, self._beside.log, self._beside.index))
         self._is_opening = False
@@ -139,9 +145,9 @@ class Folder:
         """Whether the database that is open is the one at the path."""
         if self.is_flagged():
             return False
-        if self._parameters in (WITHOUT_LOG, WITHOUT_INDEX, NOTHING):
+        if self._parameters in _NOTICED_BY_NOBODY:
             return version(self._database, self._beside.log) == self._unchanged
-        found = look(self._database)
+        found = look(self._database_name)
         return found is not None and self._paired.is_open(found, self._word_file.number)
 
     def is_locked_at_path(self) -> bool:
@@ -149,7 +155,7 @@ class Folder:
         if not self.is_current():
             return False
         # Nothing takes a file's place without changing its folder; only the times of folders are coarse.
-        names = names_in(self.path)
+        names = names_in(self._name)
         if names is not None and names == self._checked_names:
             return True
         if identity(self.lock_path) != self._paired.lock:
@@ -170,12 +176,7 @@ class Folder:
             LockTimeoutError: Someone has the database locked.
             sqlite3.Error: Whatever else went wrong.
         """
-
-        def act_alone() -> T:
-            with self._gate:
-                return self._acted(act)
-
-        return patiently(act_alone, self._settings.patience, f"{self._database} ({PATH_SETTING!r} says where it is)")
+        return patiently(self._acted, act, self._patience, self._said_of_locks)
 
     def transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
         """Act with the connection in a transaction; like :meth:`run`."""
@@ -231,7 +232,7 @@ class Folder:
 
     def park(self) -> None:
         """Before a fork: wait for the connection's user, close it, and let nobody open another."""
-        if self._gate.acquire(timeout=self._settings.patience):
+        if self._gate.acquire(timeout=self._patience):
             self.disconnect()
 
     def resume(self) -> None:
@@ -257,7 +258,7 @@ class Folder:
         while True:
             self.lock = Descriptor(open_regular(self.lock_path))
             try:
-                take(self.lock.number, self.lock_path, self._settings.patience, left=deadline - time.monotonic())
+                take(self.lock.number, self.lock_path, self._patience, left=deadline - time.monotonic())
                 self._paired.lock = identity_of(os.fstat(self.lock.number))
                 if identity(self.lock_path) != self._paired.lock:
                     continue  # the folder was replaced between opening and locking
@@ -300,18 +301,19 @@ class Folder:
         raise reason
 
     def _acted(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            con = self._con or self._connect_again()
-            if not self._beside.is_whole():
-                self._mend_log()
-            return self._beside.undisturbed(act, con)
-        except OSError:
-            if self._is_opening or not self._beside.is_apart:
-                raise
-            raise ReplacedError from None
-        finally:
-            if self._beside.is_apart:
-                self.disconnect()
+        with self._gate:
+            try:
+                con = self._con or self._connect_again()
+                if not self._beside.is_whole():
+                    self._mend_log()
+                return self._beside.undisturbed(act, con)
+            except OSError:
+                if self._is_opening or not self._beside.is_apart:
+                    raise
+                raise ReplacedError from None
+            finally:
+                if self._beside.is_apart:
+                    self.disconnect()
 
     def _mend_log(self) -> None:
         """Go on with what is left of the log, while nobody writes; whoever has no lock opens it anew for that."""

@@ -19,18 +19,23 @@ from __future__ import annotations
 import errno
 import os
 import re
-import sys
+import struct
 from pathlib import Path
 from typing import NamedTuple
 
 from ..shared_word import map_private
 from .paths import Identity, identity, identity_of
 
+_PAGE_AND_FRAMES = struct.Struct("=HI")
 _REGION = 1 << 15
 """Bytes by which SQLite maps the index."""
 
 _HEADER = 48
 """Bytes of its header, which is there twice, so that a change in the midst of a look is known."""
+
+_ABOUT_LOG = struct.Struct(f"={_HEADER}s{_HEADER}sI")
+"""What stands at the beginning of the index: the header, the same again, and how many frames were written back."""
+_AT_ONCE = _ABOUT_LOG.size
 
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) rw-([sp]) ([0-9a-f]+) \S+ (\d+) ")
 
@@ -65,6 +70,7 @@ class SharedIndex:
         self._identity: Identity | None = None
         self._number = -1
         self._filled = 0
+        self._understood: tuple[bytes, LogState | None] = b"", None
 
     def expect(self) -> None:
         """Look after what is at the path: it is about to be opened."""
@@ -95,17 +101,15 @@ class SharedIndex:
 
     def log_state(self) -> LogState | None:
         """What it says of its log; ``None`` if it says nothing, or is being changed."""
-        if self._found(self._number) is None:
+        number = self._number
+        if self._found(number) is None:
             return None
-        there = os.pread(self._number, 2 * _HEADER + 4, 0)
-        header = there[:_HEADER]
-        if len(there) < 2 * _HEADER + 4 or header != there[_HEADER:-4] or not header[12]:
-            return None
-        page, frames, written_back = (
-            int.from_bytes(number, sys.byteorder) for number in (header[14:16], header[16:20], there[-4:])
-        )
-        page = (page & 0xFE00) + ((page & 1) << 16)  # 65536 does not fit, and is written as 1
-        return LogState(32 + frames * (24 + page) if frames else 0, frames > written_back, header[32:40])
+        there = os.pread(number, _AT_ONCE, 0)
+        known, state = self._understood
+        if there != known:  # between two writes it says the same again and again
+            state = _log_state(there)
+            self._understood = there, state
+        return state
 
     def replace_if_gone(self) -> bool:
         """Give the file what it has not; tells whether anything was missing."""
@@ -152,7 +156,19 @@ class SharedIndex:
             found = os.fstat(number)
         except OSError:
             return None
-        return found if identity_of(found) == self._identity else None
+        return found if (found.st_dev, found.st_ino) == self._identity else None
+
+
+def _log_state(there: bytes) -> LogState | None:
+    """What the beginning of an index says of its log."""
+    if len(there) < _AT_ONCE:
+        return None
+    header, again, written_back = _ABOUT_LOG.unpack(there)
+    if header != again or not header[12]:
+        return None
+    page, frames = _PAGE_AND_FRAMES.unpack_from(header, 14)
+    page = (page & 0xFE00) + ((page & 1) << 16)  # 65536 does not fit, and is written as 1
+    return LogState(32 + frames * (24 + page) if frames else 0, frames > written_back, header[32:40])
 
 
 def descriptor_of(file: Identity) -> int:

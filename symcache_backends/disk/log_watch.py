@@ -22,7 +22,7 @@ from .paths import Identity, identities, identity, identity_of, look
 
 T = TypeVar("T")
 
-_TRIES = 5
+_TRIES = range(5)
 _SALT = 8, 16
 """How many bytes of a log's header change when it begins anew, and where they are."""
 
@@ -45,6 +45,7 @@ class LogWatch:
         self.noted: list[Identity | None] = []
         """Which files are open: the log, and the index."""
         self._database = database
+        self._log_name = os.fsencode(self.log)
         self._index = SharedIndex(self.index)
         self._faults = 0
         watch(self._index)
@@ -95,8 +96,10 @@ class LogWatch:
         state = self._index.log_state()
         if state is None:
             return True
-        found = look(self.log)
-        return found is not None and identity_of(found) == self.noted[0] and found.st_size >= state.size
+        found = look(self._log_name)
+        if found is None or found.st_size < state.size:
+            return False
+        return (found.st_dev, found.st_ino) == self.noted[0]
 
     def is_cut_short(self) -> bool:
         """Whether something that is in no database is gone from the log."""
@@ -125,17 +128,18 @@ class LogWatch:
         Raises:
             OSError: The disk has no room for the index.
         """
-        for _ in range(_TRIES):
-            self._faults = self._index.faults
+        index = self._index
+        for _ in _TRIES:
+            self._faults = index.faults
             try:
                 outcome = act(con)
                 self.check_undisturbed()
             except (_DisturbedError, sqlite3.Error):
-                if self._index.faults == self._faults:
+                if index.faults == self._faults:
                     raise
-                if self._index.is_apart:
+                if index.is_apart:
                     raise self._no_room() from None
-                self._index.empty()
+                index.empty()
             else:
                 return outcome
         raise sqlite3.OperationalError("the index of its log is cut short all the time")

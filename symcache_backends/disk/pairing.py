@@ -71,8 +71,10 @@ class Pairing(NamedTuple):
 
 def remember(descriptor: int, pairing: Pairing) -> None:
     """Write it to the lock file; on a full disk nothing is remembered."""
-    with suppress(OSError):
+    try:
         os.pwrite(descriptor, _RECORD.pack(*pairing), _BEHIND_THE_WORD)
+    except OSError:
+        pass
 
 
 def remembered(descriptor: int) -> Pairing | None:
@@ -201,12 +203,15 @@ class Paired:
         self.lock: Identity | None = None
         self.database: Identity | None = None
         self._files = files
+        self._database_name = os.fsencode(files.database)
         self._log: Identity | None = None
+        self._number = -1
         self._written = self._beginning = self._word = 0
 
     def note(self, log: Identity | None) -> None:
         """Note which log is open, and what its database is like."""
         self._log = log
+        self._number = -1 if self.database is None else descriptor_of(self.database)
         if (found := look(self._files.database)) is not None:
             self._see(found)
 
@@ -217,7 +222,7 @@ class Paired:
             found: What is at the path.
             descriptor: Of the lock file.
         """
-        if identity_of(found) != self.database:
+        if (found.st_dev, found.st_ino) != self.database:
             return False
         if found.st_mtime_ns == self._written:
             return True
@@ -230,9 +235,10 @@ class Paired:
 
     def remember(self, descriptor: int, word: int) -> None:
         """Write to the lock file what belongs together, for who holds the lock and has just changed the word."""
-        found = look(self._files.database)
-        if found is not None and identity_of(found) == self.database and found.st_mtime_ns != self._written:
-            self._see(found)
+        if not self._is_as_seen():
+            found = look(self._database_name)
+            if found is not None and identity_of(found) == self.database and found.st_mtime_ns != self._written:
+                self._see(found)
         self._word = word
         if (pairing := self._pairing()) is not None:
             remember(descriptor, pairing)
@@ -246,6 +252,15 @@ class Paired:
         """
         said = drop_foreign_log(descriptor, self._files, known or self._pairing())
         return [f"{self._files.log} was that of another database, which this one has replaced; {said}"] if said else []
+
+    def _is_as_seen(self) -> bool:
+        """Whether the database that is open has not been written to since; a look by its number takes half the time."""
+        try:
+            found = os.fstat(self._number)
+        except OSError:
+            return False
+        # It may be closed, and the number another file's.
+        return found.st_mtime_ns == self._written and identity_of(found) == self.database
 
     def _see(self, found: os.stat_result) -> None:
         self._written, self._beginning = found.st_mtime_ns, beginning_of(self._files.database)

@@ -51,7 +51,7 @@ def identities(*paths: Path) -> list[Identity | None]:
     return [identity(path) for path in paths]
 
 
-def names_in(folder: Path) -> tuple[int, int, int] | None:
+def names_in(folder: Path | bytes) -> tuple[int, int, int] | None:
     """What changes when a file of a folder takes another's place, or the folder itself does."""
     found = look(folder)
     return None if found is None else (found.st_dev, found.st_ino, found.st_mtime_ns)
@@ -123,8 +123,8 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "device")
 
 
-def look(path: Path) -> os.stat_result | None:
-    """What is at a path, if anything."""
+def look(path: Path | bytes) -> os.stat_result | None:
+    """What is at a path, if anything; one that is bytes, as the system takes it, is looked at fastest."""
     try:
         return os.stat(path)
     except (FileNotFoundError, NotADirectoryError):

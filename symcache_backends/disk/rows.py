@@ -59,6 +59,8 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         """Store bytes, in the database or, when long, in a file."""
         if not isinstance(value, bytes):
             raise TypeError(f"a {type(value).__name__} is not bytes")
+        if len(value) < self.min_file_size:
+            return 0, MODE_RAW, None, value
         return super().store(value, read, key=key)
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> bytes:
@@ -124,7 +126,7 @@ class Found:
     refused: list[str] = field(default_factory=list)
 
 
-def find(con: sqlite3.Connection, disk: BytesDisk, key: str, found: Found, *, note: str | None = None) -> None:
+def find(con: sqlite3.Connection, disk: BytesDisk, key: str, found: Found, note: str | None) -> None:
     """Look for the entry under a key.
 
     Args:

@@ -52,7 +52,6 @@ class JsonFileBackend:
         self, path: Path, *, fsync: bool = False, shares_memory: bool = True, lock_timeout: float = 10.0
     ) -> None:
         self._path = path
-        self._fsync = fsync
         self._terms = Terms(path, shares_memory=shares_memory, durably=fsync, lock_timeout=lock_timeout)
         self._closed = False
         self._log = LateLog()
@@ -73,7 +72,7 @@ class JsonFileBackend:
         """Put an entry under a key: one append, whatever the size of the store."""
         name = records.name_of(key)
         member = records.dump(name, entry, keep_until)
-        self._alone(lambda view: view.put(name, member, durably=self._fsync))
+        self._alone(lambda view: view.put(name, member))
 
     def write_many(self, entries: Mapping[str, tuple[bytes, float]]) -> None:
         """Write each ``key: (entry, keep_until)``, under one lock."""
@@ -82,7 +81,7 @@ class JsonFileBackend:
 
         def put_all(view: View) -> None:
             for name, member in members.items():
-                view.put(name, member, durably=self._fsync)
+                view.put(name, member)
 
         self._alone(put_all)
 
@@ -93,7 +92,7 @@ class JsonFileBackend:
         def put_changed(view: View) -> None:
             changed = change(view.entry(name))
             if changed is not None:
-                view.put(name, records.dump(name, *changed), durably=self._fsync)
+                view.put(name, records.dump(name, *changed))
 
         self._alone(put_changed)
 
@@ -104,7 +103,7 @@ class JsonFileBackend:
         def drop(view: View) -> bool:
             there = view.entry(name) is not None
             if there:
-                view.drop(name, durably=self._fsync)
+                view.drop(name)
             return there
 
         return self._alone(drop)
@@ -179,7 +178,7 @@ class JsonFileBackend:
 
     def begin(self) -> None:
         """Open the store; in a forked child anew, as what it has inherited is its parent's."""
-        inherited: SharedFiles | None = vars(self).get("_files")
+        inherited: SharedFiles | None = getattr(self, "_files", None)
         files = SharedFiles(self._terms, self._log)
         if not self._closed:
             try:

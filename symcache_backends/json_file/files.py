@@ -48,7 +48,7 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def look_at(name: str) -> os.stat_result | None:
+def look_at(name: Path | bytes) -> os.stat_result | None:
     """What is at a path; none if nothing is."""
     try:
         return os.stat(name)

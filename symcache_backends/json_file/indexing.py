@@ -19,6 +19,7 @@ _CHUNK = 1 << 20
 """Bytes to read of the snapshot at a time; more at once would cost new memory for each."""
 
 _LENGTH_BITS = 40
+_START_AT = _LENGTH_BITS + 1
 
 Places = dict[bytes, int]
 
@@ -28,12 +29,12 @@ Reject = Callable[[bytes, CorruptEntryError], None]
 
 def in_journal(start: int, length: int) -> int:
     """Where a member of the journal is, as one number: of the snapshot it would be even."""
-    return (start << _LENGTH_BITS | length) << 1 | 1
+    return (start << _START_AT) + (length << 1 | 1)
 
 
 def where(place: int) -> tuple[int, int, bool]:
     """The start and the length of a member, and whether it is in the journal."""
-    return place >> _LENGTH_BITS + 1, place >> 1 & (1 << _LENGTH_BITS) - 1, bool(place & 1)
+    return place >> _START_AT, place >> 1 & (1 << _LENGTH_BITS) - 1, bool(place & 1)
 
 
 def index_snapshot(snapshot: FileIO, path: Path, places: Places, reject: Reject) -> bool:

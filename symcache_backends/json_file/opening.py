@@ -78,7 +78,7 @@ class Opened:
         self.word = word
         self.known = known
         self.trouble = trouble
-        self._lock_name = str(beside(path, ".lock"))
+        self._lock_name = os.fsencode(beside(path, ".lock"))
         self._lock_place = None if lock is None else place(os.fstat(lock.fileno()))
 
     def is_locked_by_all(self) -> bool:

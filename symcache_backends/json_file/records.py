@@ -30,8 +30,8 @@ FOOTER = b"}}"
 AFTER_NAME = b':{"until":'
 """What follows a name; within one it cannot stand, because there its quote would be escaped."""
 
+_LINE_END = ord("\n")
 _GONE = b'"gone":true'
-_PLAIN = re.compile(r"[ !#-\[\]-~]*")
 _REST = re.compile(rb':\{"until":(\d{1,12}),"sum":"([0-9a-f]{8})",("entry":(.*)|"gone":true)\}')
 
 
@@ -45,7 +45,9 @@ class Record:
 
 def name_of(key: str) -> bytes:
     """The name of a member, as it stands in the files: the key as a JSON string."""
-    return b'"%b"' % key.encode() if _PLAIN.fullmatch(key) else json.dumps(key, ensure_ascii=False).encode()
+    if key.isascii() and key.isprintable() and '"' not in key and "\\" not in key:
+        return f'"{key}"'.encode()
+    return json.dumps(key, ensure_ascii=False).encode()
 
 
 def key_of(name: bytes) -> str:
@@ -66,14 +68,18 @@ def dump(name: bytes, entry: bytes, keep_until: float) -> bytes:
     Raises:
         ValueError: The entry is more than one line.
     """
-    if b"\n" in entry:
+    if _LINE_END in entry:
         raise ValueError("an entry is one line")
-    return _member(name, b'"entry":' + entry, math.ceil(min(max(keep_until, 0.0), FOREVER)))
+    if not 0.0 <= keep_until <= FOREVER:
+        keep_until = min(max(keep_until, 0.0), FOREVER)
+    until, content = b"%d" % math.ceil(keep_until), b'"entry":' + entry
+    checksum = zlib.crc32(content, zlib.crc32(name + until))
+    return b'%b:{"until":%b,"sum":"%08x",%b}' % (name, until, checksum, content)
 
 
 def dump_gone(name: bytes) -> bytes:
     """The member of a JSON object that says that a name has no entry any more."""
-    return _member(name, _GONE, 0)
+    return b'%b:{"until":0,"sum":"%08x",%b}' % (name, zlib.crc32(_GONE, zlib.crc32(name + b"0")), _GONE)
 
 
 def parse(name: bytes, member: bytes) -> Record:
@@ -86,7 +92,7 @@ def parse(name: bytes, member: bytes) -> Record:
     if match is None:
         raise CorruptEntryError(f"the record of {name.decode(errors='replace')!a} is incomplete")
     until, checksum, content, entry = match.groups()
-    if int(checksum, 16) != _checksum(name, until, content):
+    if int(checksum, 16) != zlib.crc32(content, zlib.crc32(name + until)):
         raise CorruptEntryError(f"the record of {name.decode(errors='replace')!a} does not match its checksum")
     return Record(entry, int(until))
 
@@ -99,12 +105,3 @@ def dump_snapshot(members: Iterable[bytes]) -> Iterable[bytes]:
         yield separator + member
         separator = b",\n"
     yield b"\n" + FOOTER + b"\n"
-
-
-def _member(name: bytes, content: bytes, keep_until: int) -> bytes:
-    until = b"%d" % keep_until
-    return b'%b:{"until":%b,"sum":"%08x",%b}' % (name, until, _checksum(name, until, content), content)
-
-
-def _checksum(name: bytes, until: bytes, content: bytes) -> int:
-    return zlib.crc32(content, zlib.crc32(name + until))

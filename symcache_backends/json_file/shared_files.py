@@ -39,7 +39,8 @@ from .view import News, View
 
 T = TypeVar("T")
 
-_ATTEMPTS = 10
+_ATTEMPTS = range(10)
+_LOCK_NOW = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 _LOCK_EVERY = 0.1
 """Seconds between two looks of a writer at whether others find the same lock at the path."""
@@ -128,7 +129,7 @@ class SharedFiles:
         thread = get_ident()
         if thread in (self._writer, self._reader):
             self.check_thread()
-        for _attempt in range(_ATTEMPTS):
+        for _attempt in _ATTEMPTS:
             with self._looking:
                 self._reader = thread
                 try:
@@ -156,19 +157,20 @@ class SharedFiles:
             act: What to do.
             began: Since when the caller has been waiting for the lock, by ``time.monotonic``; since now if left out.
         """
-        thread, began = get_ident(), monotonic() if began is None else began
+        thread = get_ident()
+        began = monotonic() if began is None else began
         if thread in (self._writer, self._reader):
             self.check_thread()
         with self._writing:
             self._writer = thread
             try:
-                for _attempt in range(_ATTEMPTS):
+                for _attempt in _ATTEMPTS:
                     opened = self._still_open()
                     if (lock := opened.lock) is not None:
                         try:
                             self._holds = True
                             try:
-                                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                                fcntl.flock(lock, _LOCK_NOW)
                             except BlockingIOError:
                                 self._wait(opened, lock, began)
                             with self._looking:
@@ -254,20 +256,24 @@ class SharedFiles:
         The word is read before the files, so that a write in between shows as a change the next time. An appended
         journal is read from where it was left; a replaced one is read anew, mostly because someone has compacted.
         """
-        word = self.cells[0]
-        told = opened.word is not None and word != self.known
-        if opened.word is not None and opened.word.is_lost:
+        word, shared = self.cells[0], opened.word
+        told = shared is not None and word != self.known
+        if shared is not None and shared.is_lost:
             return False
-        news = News.REPLACED if opened.is_elsewhere(self._terms.path) else opened.view.news()
+        path = self._terms.path
+        is_elsewhere = opened.path is not path and opened.is_elsewhere(path)
+        news = News.REPLACED if is_elsewhere else opened.view.news()
+        if news is None and not told:
+            return True
         if news is News.REPLACED:
             if not self._view_anew(opened):
                 return False
         # What is not told: its writer died before it did, or others tell each other by another file.
-        elif news is News.APPENDED and not (told or opened.word is None or opened.is_locked_by_all()):
+        elif news is News.APPENDED and not (told or shared is None or opened.is_locked_by_all()):
             return False
-        if news is not News.NONE or told:
+        if news is not None or told:
             self.generation += 1
-        self.known = word if opened.word is not None else None
+        self.known = None if shared is None else word
         return True
 
     def _catch_up_alone(self, opened: Opened, now: float) -> bool:
@@ -309,7 +315,8 @@ class SharedFiles:
                     message = "%s: others see what was written only after a while: %s"
                     self._log.add(logging.WARNING, message, opened.path, error)
             # What was interrupted may have been done: to who remembers what was there before, that is news.
-            self.generation += self._is_unsure
+            if self._is_unsure:
+                self.generation += 1
             self._owes_news = self._is_unsure = False
         fcntl.flock(lock, fcntl.LOCK_UN)
         self._holds = False

@@ -36,9 +36,8 @@ _ATTEMPTS = 100
 
 
 class News(Enum):
-    """What others have done to the files since this view last looked."""
+    """What others have done to the files since a view last looked."""
 
-    NONE = "none"
     APPENDED = "appended"
     REPLACED = "replaced"
 
@@ -57,7 +56,7 @@ class View:
         path: The snapshot.
         log: Where to say what is damaged.
         writes: Whether to open the journal for writing, and make it if it is not there.
-        durably: Whether that it is there shall survive a power loss.
+        durably: Whether what is written shall survive a power loss.
 
     Raises:
         OSError: The files cannot be opened.
@@ -71,9 +70,10 @@ class View:
         self.has_torn_tail = False
         self._path = path
         self._log = log
+        self._durably = durably
         self._damage = Damage(path, log)
         self.rejected = self._damage.lines
-        self._name, self._journal_name = str(path), str(beside(path, ".journal"))
+        self._name, self._journal_name = os.fsencode(path), os.fsencode(beside(path, ".journal"))
         self._places: Places = {}
         self._seen = 0
         self._last_line = b""
@@ -124,8 +124,8 @@ class View:
         """Whether another process, or another object of this one, has the journal open."""
         return self._journal is not None and in_use_elsewhere(self._journal)
 
-    def news(self) -> News:
-        """Look, without any lock, whether others have written; what they have appended is read.
+    def news(self) -> News | None:
+        """Look, without any lock, what others have done; what they have appended is read.
 
         What counts is what is at the path: the files may have been replaced by a compaction, by who restores a backup,
         or with the whole folder. A snapshot is never written twice, so another time or size is another snapshot; that
@@ -139,15 +139,16 @@ class View:
         try:
             journal = os.stat(self._journal_name)
         except (FileNotFoundError, NotADirectoryError):
-            return News.NONE if self._journal is None else News.REPLACED
-        size, written = journal.st_size, journal.st_mtime_ns
-        if journal.st_ino != self._inode or journal.st_dev != self._device or size < self._seen:
+            return None if self._journal is None else News.REPLACED
+        size, seen = journal.st_size, self._seen
+        if journal.st_ino != self._inode or journal.st_dev != self._device or size < seen:
             return News.REPLACED
-        if size == self._seen and written == self._written:
-            return News.NONE
-        if size == self._seen and self._written is None:  # by this view
-            self._written = written
-            return News.NONE
+        if size == seen:
+            written = journal.st_mtime_ns
+            if self._written is None:  # by this view
+                self._written = written
+            if self._written == written:
+                return None
         return self._read_on(journal)
 
     def cut_torn_tail(self) -> None:
@@ -205,20 +206,20 @@ class View:
             except CorruptEntryError as error:
                 self._set_aside(name, member, error)
 
-    def put(self, name: bytes, member: bytes, *, durably: bool) -> None:
+    def put(self, name: bytes, member: bytes) -> None:
         """Append the record of an entry; the caller holds the store's lock and has caught up."""
         number, line = in_journal(self._seen + 1, len(member)), b"{%b}\n" % member
         seen, last_line = self._seen + len(line), line[-_LAST:]
         # An interrupt before the next two statements leaves a line that the next look finds; none comes between them.
-        self._append(line, durably=durably)
+        self._append(line)
         self._places[name] = number
         self._seen, self._last_line, self._written = seen, last_line, None
 
-    def drop(self, name: bytes, *, durably: bool) -> None:
+    def drop(self, name: bytes) -> None:
         """Append that a name has no entry any more; the caller holds the store's lock and has caught up."""
         line = b"{%b}\n" % records.dump_gone(name)
         seen, last_line = self._seen + len(line), line[-_LAST:]
-        self._append(line, durably=durably)
+        self._append(line)
         self._places.pop(name, None)
         self._seen, self._last_line, self._written = seen, last_line, None
 
@@ -231,9 +232,9 @@ class View:
 
     def is_current(self) -> bool:
         """Whether both files are those at the path, and have been read to the end."""
-        return not self._is_another_snapshot() and self.news() is News.NONE
+        return not self._is_another_snapshot() and self.news() is None
 
-    def _append(self, line: bytes, *, durably: bool) -> None:
+    def _append(self, line: bytes) -> None:
         descriptor = self._file()
         try:
             # One write, so that a reader without the lock sees the whole line or an unfinished one, never two halves.
@@ -242,7 +243,7 @@ class View:
         except OSError:
             self.cut_torn_tail()
             raise
-        if durably:
+        if self._durably:
             try:
                 sync(descriptor)
             except OSError:
@@ -251,7 +252,7 @@ class View:
                 self.must_be_replaced = True
                 raise
 
-    def _read_on(self, journal: os.stat_result) -> News:
+    def _read_on(self, journal: os.stat_result) -> News | None:
         """Read what has been appended since, up to the last whole line."""
         start = self._seen - len(self._last_line)
         text = os.pread(self._file(), journal.st_size - start, start)
@@ -263,7 +264,7 @@ class View:
         last_line = text[max(text.rfind(b"\n", 0, end - 1) + 1, end - _LAST) : end] if end > first else self._last_line
         self.has_torn_tail = len(text) > end
         self._seen, self._last_line, self._written = start + end, last_line, journal.st_mtime_ns
-        return News.APPENDED if end > first else News.NONE
+        return News.APPENDED if end > first else None
 
     def _member(self, name: bytes) -> bytes:
         start, length, is_in_journal = where(self._places[name])
@@ -271,9 +272,10 @@ class View:
         return b"" if file is None else os.pread(file.fileno(), length, start)
 
     def _file(self) -> int:
-        if self._journal is None or self._journal.closed:
+        journal = self._journal
+        if journal is None or journal.closed:
             raise ReplacedError(self._path)
-        return self._journal.fileno()
+        return journal.fileno()
 
     def _load_snapshot(self) -> int:
         if self._snapshot is None:
@@ -305,7 +307,7 @@ def _opened(path: Path, *, writes: bool) -> tuple[FileIO | None, FileIO | None]:
             else:
                 with suppress(FileNotFoundError):
                     journal = open_file(beside(path, ".journal"), os.O_RDONLY)
-            if place(look_at(str(path))) == (None if snapshot is None else place(os.fstat(snapshot.fileno()))):
+            if place(look_at(path)) == (None if snapshot is None else place(os.fstat(snapshot.fileno()))):
                 return snapshot, journal
         except BaseException:
             if snapshot is not None:
