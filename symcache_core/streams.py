@@ -66,6 +66,21 @@ def has_no_reader() -> bool:
     return True
 
 
+def send_output() -> None:
+    """Write what standard output has gathered: what fails only at the end of the process nobody can put into words.
+
+    Raises:
+        OSError: It cannot be written, and nobody who has had enough is the reason; it leads nowhere from then on.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _write_nowhere(sys.stdout.fileno())
+    except OSError:
+        _write_nowhere(sys.stdout.fileno())
+        raise
+
+
 def _write_nowhere(descriptor: int) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     try:

@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from ..streams import let_messages_get_lost, open_closed_streams
+from ..streams import let_messages_get_lost, open_closed_streams, send_output
 
 UNAVAILABLE, INTERRUPTED = 3, 130
 
@@ -27,7 +27,10 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     output = sys.stdout
     try:
-        app(prog_name="symcache")
+        try:
+            app(prog_name="symcache")
+        finally:
+            send_output()
     except SystemExit as end:
         if end.code == INTERRUPTED:
             _leave_at_once()

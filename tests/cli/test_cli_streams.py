@@ -37,6 +37,14 @@ def test_nothing_is_written_into_a_file_that_took_the_place_of_a_closed_stream(f
     assert "REPLAY" not in stored
 
 
+@pytest.fixture(autouse=True, params=["gathered", "at once"])
+def _buffering(request, monkeypatch):
+    """Python gathers what it writes to a file or a pipe, and may fail only at its end, unless it is told not to."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    if request.param == "at once":
+        monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+
+
 def piped(folder, pipeline):
     """The statuses of the parts of a pipeline, and what came out of it."""
     script = f"symcache() {{ '{sys.executable}' -m symcache_core.cli \"$@\"; }}; {pipeline}; echo ${{PIPESTATUS[0]}}"
