@@ -52,6 +52,7 @@ class Reach:
         self._numbers = itertools.count(1)
         self._reads: Calls = {}
         self._writes: Calls = {}
+        self._others: Calls = {}
         self._last_slow_write = 0
         self._last_good_read = 0
         self._is_told = False
@@ -77,7 +78,7 @@ class Reach:
     def is_well(self) -> bool:
         """Whether nothing is known to be wrong with it."""
         now = time.monotonic()
-        return self.error is None and not self._is_silent(self._reads, now) and not self._is_silent(self._writes, now)
+        return self.error is None and not self._is_silent(self._reads, now) and not self._does_not_write(now)
 
     def can_read(self) -> bool:
         """Whether a read would be made now."""
@@ -115,18 +116,18 @@ class Reach:
             return self._write(work, self._may_write)
         return None
 
-    def write_regardless(self, work: Callable[[], T]) -> T:
+    def write_regardless(self, work: Callable[[], T], *, blames: bool = False) -> T:
         """What comes of writing one entry, whether or not the storage is left alone.
-
-        A quick failure may be due to that very entry, and tells nothing of the storage.
 
         Args:
             work: Writes.
+            blames: Whether a quick failure tells of the storage, unless it is of no other kind than
+                :class:`.BackendError`; else it may be due to that very entry, and tells nothing.
 
         Raises:
             BackendError: The storage did not do it.
         """
-        outcome = self._write(work, None, blames=False)
+        outcome = self._write(work, None, blames=blames)
         assert outcome is not None, "it is never turned away"
         return outcome[0]
 
@@ -144,13 +145,13 @@ class Reach:
         """
         number, began = next(self._numbers), time.monotonic()
         try:
-            self._writes[number] = math.inf if is_long else began
+            self._others[number] = math.inf if is_long else began
             return work()
         except BackendError as error:
             self._write_failed(number, error, began, blames=False)
             raise
         finally:
-            self._writes.pop(number, None)
+            self._others.pop(number, None)
 
     def _write(
         self, work: Callable[[], T], may: Callable[[float], bool] | None, *, blames: bool = True
@@ -187,7 +188,7 @@ class Reach:
         return not self._reads or not self._is_doubtful(now)
 
     def _may_write(self, now: float) -> bool:
-        if self._is_silent(self._reads, now) or self._is_silent(self._writes, now):
+        if self._is_silent(self._reads, now) or self._does_not_write(now):
             return False
         if self._reading.error is not None and (self._reading.open_until() is not None or self._reads):
             return False
@@ -196,8 +197,12 @@ class Reach:
     def _is_doubtful(self, now: float) -> bool:
         """Whether a write has hung, and it is not known yet that the storage can be read all the same."""
         limit = self._limit(now)
-        silent = [number for number, since in list(self._writes.items()) if since < limit]
+        under_way = [*list(self._writes.items()), *list(self._others.items())]
+        silent = [number for number, since in under_way if since < limit]
         return max(self._last_slow_write, *silent, 0) > self._last_good_read
+
+    def _does_not_write(self, now: float) -> bool:
+        return self._is_silent(self._writes, now) or self._is_silent(self._others, now)
 
     def _is_silent(self, calls: Calls, now: float) -> bool:
         return bool(calls) and min(list(calls.values()), default=math.inf) < self._limit(now)

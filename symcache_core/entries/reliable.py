@@ -165,7 +165,7 @@ class ReliableStore:
         Raises:
             BackendError: The storage did not take it, and it is not kept for later.
         """
-        return self.reach.write_regardless(lambda: self._change(key, merge))
+        return self.reach.write_regardless(lambda: self._change(key, merge), blames=True)
 
     def delete(self, key: str) -> bool:
         """Drop one entry; tells whether it was there.

@@ -212,3 +212,9 @@ def test_an_outage_is_told_of_once_until_it_is_over(lenient, clock, caplog):
             clock.advance(RETRY)
         lenient.write_regardless(lambda: None)
     assert caplog.text.count("works without its storage: silent") == 2
+
+
+def test_a_call_that_is_neither_keeps_no_write_from_being_tried_again(lenient, clock):
+    assert lenient.write(fail) is None
+    clock.advance(RETRY)
+    assert lenient.call(lenient.can_write)
