@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from symcache_core.concurrency.forks import told_in_children
 from symcache_core.errors import ClosedError
 from symcache_core.plugin import Backend, hookimpl
 
@@ -25,8 +26,13 @@ class MemoryBackend:
 
     def __init__(self, settings: MemorySettings) -> None:
         self._max_entries = settings.max_entries
-        self._lock = threading.Lock()
+        self._unlock()
+        told_in_children(self._unlock)
         self._entries: OrderedDict[str, bytes] | None = OrderedDict()
+
+    def _unlock(self) -> None:
+        """Begin with a free lock: a forked child lacks the thread that may have held it."""
+        self._lock = threading.Lock()
 
     def read(self, key: str) -> bytes | None:
         """The entry under a key."""

@@ -10,6 +10,8 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from symcache_core.errors import BackendUnavailableError
+
 _RENEW = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('pexpire', KEYS[1], ARGV[2]) or 0"
 
 _RELEASE = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('del', KEYS[1]) or 0"
@@ -62,17 +64,22 @@ class Leases:
         """Take a lease, or ``None`` if anyone has it.
 
         Raises:
+            BackendUnavailableError: It could not be renewed.
             RedisError: The server did not do it.
         """
         lease = RedisLease(self, name)
         if not self._redis.set(name, lease.token, nx=True, px=self._milliseconds):
             return None
-        with self._lock:
-            self._held.add(lease)
-            if self._thread is None:
-                thread = threading.Thread(target=self._keep, name="symcache-redis-leases", daemon=True)
-                thread.start()
-                self._thread = thread  # not before: one that did not start would renew nothing, and keep others out
+        try:
+            with self._lock:
+                self._held.add(lease)
+                if self._thread is None:
+                    thread = threading.Thread(target=self._keep, name="symcache-redis-leases", daemon=True)
+                    thread.start()
+                    self._thread = thread  # not before: one that did not start would renew nothing, and keep others out
+        except RuntimeError as error:  # there can be no more threads
+            self.release(lease)
+            raise BackendUnavailableError(f"no thread can renew a lease: {error}") from error
         return lease
 
     def release(self, lease: RedisLease) -> None:

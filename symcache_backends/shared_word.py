@@ -126,6 +126,10 @@ class _Guard:
         self._previous: int | None = None
         self._mended = -math.inf
 
+    def begin_anew(self) -> None:
+        """In a forked child: the thread that may have the lock is not there."""
+        self._lock = threading.Lock()
+
     def watch(self, mapped: Mapped) -> None:
         """From now on, take care of some memory."""
         with self._lock:
@@ -162,3 +166,5 @@ def _anywhere() -> int:
 
 _guard = _Guard()
 """One for the process, as a signal's handler is."""
+
+os.register_at_fork(after_in_child=_guard.begin_anew)

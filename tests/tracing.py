@@ -1,6 +1,7 @@
 """Runs a function in a process of its own under strace, which tells its system calls and may let some of them fail."""
 
 import json
+import logging
 import multiprocessing
 import os
 import re
@@ -133,6 +134,8 @@ def why_not():
 
 
 def _stopped(function, arguments):
+    # What is logged would be written to standard error, which may be made to fail, and would again at the end.
+    logging.getLogger("symcache").addHandler(logging.NullHandler())
     _let_anyone_trace()
     os.kill(os.getpid(), signal.SIGSTOP)
     function(Notes(), *arguments)

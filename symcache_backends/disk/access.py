@@ -95,8 +95,7 @@ class Access:
             self._check_open()
         while self._unsaid:
             log.warning("%s", self._unsaid.pop())
-        if self._writer == threading.get_ident():
-            raise BackendError(f"{self._name} was called from within its own write, as by the change of an update")
+        self._refuse_reentry()
 
     def look(self, ask: Callable[[Folder], T]) -> T:
         """Ask the folder; it is called again where that turns out to be another one by now."""
@@ -145,6 +144,7 @@ class Access:
     def close(self) -> None:
         """Close the folder, once nobody uses it any more; whoever uses it afterwards learns that it is closed."""
         self._forks.check()
+        self._refuse_reentry()
         folder = self._folder
         if folder is None:
             self._is_closed = True
@@ -183,6 +183,10 @@ class Access:
                 self._current()
             except (sqlite3.Error, OSError) as error:
                 raise self._in_our_words(error) from error
+
+    def _refuse_reentry(self) -> None:
+        if self._writer == threading.get_ident():
+            raise BackendError(f"{self._name} was called from within its own write, as by the change of an update")
 
     def _check_open(self) -> None:
         if self._is_closed:

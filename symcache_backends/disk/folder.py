@@ -227,6 +227,9 @@ class Folder:
         self._is_retired = True
         self.disconnect()
         if closes_files:
+            if self.lock.number >= 0:
+                # A child that was just being forked may have a share in it, and closing it here would leave it locked.
+                fcntl.flock(self.lock.number, fcntl.LOCK_UN)
             self.lock.close()
             self._word_file.close()
 

@@ -66,6 +66,8 @@ class _Forks:
         return database in self._confused
 
     def _before(self) -> None:
+        # It is given back after the fork: nobody may connect meanwhile who has not been told to wait.
+        self._lock.acquire()
         for one in list(self._known):
             self._parked.append(one)
             one.park()
@@ -73,6 +75,7 @@ class _Forks:
     def _in_parent(self) -> None:
         while self._parked:
             self._parked.pop().resume()
+        self._lock.release()
 
     def _in_child(self) -> None:
         self._lock = threading.Lock()

@@ -14,6 +14,7 @@ which changes the word and remembers nothing.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import struct
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from symcache_core.files import open_regular
+from symcache_core.files import open_regular, replacing
 
 from .index import SharedIndex, descriptor_of
 from .paths import Identity, identity_of, look
@@ -170,14 +171,24 @@ def drop_foreign_log(descriptor: int, files: Files, known: Pairing | None) -> st
     if is_older and looks_restored(base) and not looks_restored(left):
         said = "it is dropped"
     elif is_same and is_written_over(descriptor, files.database, files.log, known):
-        aside = files.log.with_name(f"{files.log.name}.aside")
-        shutil.copyfile(files.log, aside)
+        aside = _free_name(files.log)
+        with replacing(aside) as copy, open(files.log, "rb") as log:
+            shutil.copyfileobj(log, copy)
         said = f"it is set aside as {aside.name}"
     else:
         return None
     os.truncate(files.log, 0)
     _empty(files.index)
     return said
+
+
+def _free_name(log: Path) -> Path:
+    """Where a log can be set aside without writing over anything."""
+    aside = log.with_name(f"{log.name}.aside")
+    numbers = itertools.count(2)
+    while os.path.lexists(aside):
+        aside = log.with_name(f"{log.name}.{next(numbers)}.aside")
+    return aside
 
 
 def _empty(index: Path) -> None:

@@ -6,9 +6,11 @@ diskcache would drop at any write what is over by the clock of whoever writes. H
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,14 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         if len(value) < self.min_file_size:
             return 0, MODE_RAW, None, value
         return super().store(value, read, key=key)
+
+    def _write(self, full_path: str, iterator: Any, mode: str, encoding: str | None = None) -> Any:
+        try:
+            return super()._write(full_path, iterator, mode, encoding)
+        except BaseException:  # an unfinished file would keep the room that a full disk lacks
+            with suppress(OSError):
+                os.unlink(full_path)
+            raise
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> bytes:
         """Fetch bytes, never anything else, and never from outside the folder."""

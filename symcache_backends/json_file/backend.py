@@ -14,7 +14,7 @@ from typing import TypeVar
 from weakref import ref
 
 from symcache_core.concurrency.forks import ForkGuard
-from symcache_core.errors import BackendUnavailableError, ClosedError
+from symcache_core.errors import BackendError, BackendUnavailableError, ClosedError
 from symcache_core.protocols import LeaseHolder
 
 from ..file_lease import FileLease, drop_unused, holder_of, try_lease
@@ -168,7 +168,7 @@ class JsonFileBackend:
             drop_unused(beside(self._files.path(), ".leases"))
         except ClosedError:  # another thread was faster
             pass
-        except (OSError, BackendUnavailableError) as error:
+        except (OSError, BackendError) as error:
             why = self._unavailable(error) if isinstance(error, OSError) else error
             self._log.add(logging.INFO, "closed without compacting: %s", why)
         finally:

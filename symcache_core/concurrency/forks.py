@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable
-from weakref import ref
+from weakref import WeakMethod, ref
 
 from .once import OneAtATime
 
@@ -50,6 +50,25 @@ class ForkGuard:
         return True
 
 
+def told_in_children(begin: Callable[[], None]) -> None:
+    """Have a method called in every child that is forked from now on, for as long as its object lives.
+
+    Args:
+        begin: A bound method. It may not wait: of the parent's threads the child has only the one that forked.
+    """
+    _told.append(WeakMethod(begin))
+    _told[:] = [method for method in _told if method() is not None]
+
+
+_told: list[WeakMethod[Callable[[], None]]] = []
+
+
+def _tell() -> None:
+    for method in tuple(_told):
+        if (begin := method()) is not None:
+            begin()
+
+
 def closed_in_children(file: io.FileIO) -> io.FileIO:
     """Have every child that is forked from now on close its share in a file that is locked, and give the file.
 
@@ -71,3 +90,4 @@ def _close_shared() -> None:
 
 
 os.register_at_fork(after_in_child=_close_shared)
+os.register_at_fork(after_in_child=_tell)

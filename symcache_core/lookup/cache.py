@@ -254,8 +254,10 @@ class PolicyCache:
                 self._counters.flush()
             self._asking.fleet.close()
         finally:
-            self._backend.close()
-            self._threads.close()
+            try:
+                self._backend.close()
+            finally:
+                self._threads.close()
 
     async def aclose(self, drain: float = 0.0) -> None:
         """Wait for background work of the running loop, then close.

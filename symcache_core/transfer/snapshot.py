@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -92,6 +93,10 @@ def _nobody_writing(lock: Path, timeout: float) -> Iterator[None]:
     except FileNotFoundError:  # nobody has the store open
         yield
         return
-    with file:  # whose closing gives the lock back
-        take(file.fileno(), lock, timeout, shared=True)
-        yield
+    with file:
+        try:
+            take(file.fileno(), lock, timeout, shared=True)
+            yield
+        finally:
+            # A child that was forked meanwhile has a share in it, and closing it here would leave it locked.
+            fcntl.flock(file, fcntl.LOCK_UN)

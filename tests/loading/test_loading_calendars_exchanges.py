@@ -1,8 +1,14 @@
 """The table of exchanges: names of Interactive Brokers, each with the hours of its stocks, futures and indices."""
 
+import os
+import signal
+import threading
+
 import exchange_calendars
 import pytest
+from patience import PATIENCE
 
+from symcache_core.loading.calendars import rules
 from symcache_core.loading.calendars.exchanges import exchange_of, exchanges, market_kind
 from symcache_core.loading.calendars.hours import Hours
 from symcache_core.loading.calendars.rules import usual_hours
@@ -75,3 +81,23 @@ def test_hours_are_read_from_text():
 def test_what_does_not_say_hours_is_refused(text):
     with pytest.raises((ValueError, TypeError)):
         Hours.parse(text)
+
+
+def test_a_child_builds_sessions_while_a_thread_of_its_parent_does():
+    has_it, over = threading.Event(), threading.Event()
+
+    def hold():
+        with rules._building.lock:
+            has_it.set()
+            over.wait()
+
+    threading.Thread(target=hold, daemon=True).start()
+    assert has_it.wait(PATIENCE)
+    try:
+        if (child := os.fork()) == 0:
+            signal.alarm(int(PATIENCE / 2))
+            with rules._building.lock:
+                os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        over.set()

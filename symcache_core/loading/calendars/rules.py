@@ -13,6 +13,7 @@ import exchange_calendars
 import numpy as np
 import pandas as pd
 
+from ...concurrency.forks import told_in_children
 from ...messages import is_news
 from .hours import DAY, Hours
 from .sessions import DAY as DAY_LENGTH
@@ -28,11 +29,23 @@ UNKNOWN = "so what bars to expect is unknown"
 _RECENT = 250
 """So many sessions show what is usual."""
 
-_building = threading.RLock()
-"""Of the first loads of a program, one builds the sessions, and the others wait for it.
 
-Others' code runs meanwhile, exchange_calendars': what it says may lead a logging handler back here.
-"""
+class _Building:
+    """Of the first loads of a program, one builds the sessions, and the others wait for it.
+
+    Others' code runs meanwhile, exchange_calendars': what it says may lead a logging handler back here.
+    """
+
+    def __init__(self) -> None:
+        self.unlock()
+        told_in_children(self.unlock)
+
+    def unlock(self) -> None:
+        """Begin with a free lock: a forked child lacks the thread that may have held it."""
+        self.lock = threading.RLock()
+
+
+_building = _Building()
 
 
 class Rule(Protocol):
@@ -105,7 +118,7 @@ def sessions_of(rule: Rule, year: int) -> Sessions:
     """The sessions of a rule up to the end of a year at least."""
     # One table serves several years: nobody's program runs longer, and building one takes up to a second.
     until = min(-(-year // 5) * 5, LAST_YEAR)
-    with _building:
+    with _building.lock:
         sessions = _sessions(rule, until)
     if sessions.trouble is not None and is_news(rule, until):
         log.warning("%s", sessions.trouble)
