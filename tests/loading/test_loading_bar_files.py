@@ -20,6 +20,7 @@ from symcache_core.loading.bars.store import BarStore
 
 ASKED = datetime(2024, 6, 1, 12, tzinfo=UTC)
 PATIENCE = 60.0
+pytestmark = pytest.mark.once
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}  # where stored_bars is found
 
 

@@ -33,6 +33,7 @@ ASKED = datetime(2024, 6, 1, 12, tzinfo=UTC)
 INTERRUPTED = Path(__file__).with_name("interrupted_child.py")
 LOCK_TIMEOUT = 0.2
 TIMEOUT = 0.3
+pytestmark = pytest.mark.once
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}  # where stored_bars is found
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who holds a lock")
 
