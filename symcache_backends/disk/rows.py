@@ -28,9 +28,10 @@ _FIND = (
 _FILE_OF = "SELECT filename FROM Cache WHERE key = ? AND raw = 1"
 _PUT = (
     "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value)"
-    " VALUES (?1, 1, ?2, ?3, ?2, 0, NULL, ?4, ?5, ?6, ?7)"
-    " ON CONFLICT (key, raw) DO UPDATE SET store_time = ?2, expire_time = ?3, access_time = ?2, access_count = 0,"
-    " tag = NULL, size = ?4, mode = ?5, filename = ?6, value = ?7"
+    " VALUES (?, 1, ?, ?, ?, 0, NULL, ?, ?, ?, ?)"
+    " ON CONFLICT (key, raw) DO UPDATE SET store_time = excluded.store_time, expire_time = excluded.expire_time,"
+    " access_time = excluded.access_time, access_count = 0,"
+    " tag = NULL, size = excluded.size, mode = excluded.mode, filename = excluded.filename, value = excluded.value"
 )
 _OVER = "SELECT rowid, filename FROM Cache WHERE expire_time < ? ORDER BY expire_time LIMIT ?"
 _AT_ONCE = 100
@@ -189,7 +190,8 @@ def put(con: sqlite3.Connection, key: str, stored: tuple[Any, ...], keep_until: 
         upkeep: What to drop besides.
     """
     row = con.execute(_FILE_OF, (key,)).fetchone()
-    con.execute(_PUT, (key, time.time(), keep_until, *stored))
+    now = time.time()
+    con.execute(_PUT, (key, now, keep_until, now, *stored))
     needless = [] if row is None or row[0] is None else [row[0]]
     return needless + _tidy(con, upkeep)
 
