@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from patience import PATIENCE
 from stored_bars import answer_of
+from unlocked_handler import UnlockedHandler
 
 from symcache_core.errors import BackendUnavailableError
 from symcache_core.loading.bars.listing import drop_series, kept_series
@@ -98,16 +99,13 @@ def test_the_very_file_is_named_where_it_is_not_the_bars(store, folder, bars):
         store.series("265598", "1d").save(answer_of(bars, ASKED))
 
 
-class AskingHandler(logging.Handler):
+class AskingHandler(UnlockedHandler):
     """Uses the store that has just logged, from another thread, and waits for that."""
 
     def __init__(self, use):
         super().__init__()
         self.said = []
         self._use = use
-
-    def createLock(self):  # noqa: N802  # the name is the base class's
-        self.lock = None  # a lock of its own would keep the other thread from logging
 
     def emit(self, record):
         self.said.append(record.getMessage())

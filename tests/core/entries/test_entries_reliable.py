@@ -12,6 +12,7 @@ from faulty_backend import HangingBackend, LendingBackend
 from hypothesis import given
 from hypothesis import strategies as st
 from patience import PATIENCE
+from unlocked_handler import UnlockedHandler
 
 from symcache_core import merging
 from symcache_core import policy as rules
@@ -784,10 +785,7 @@ def test_a_logging_handler_may_use_the_storage(storage, backend, answered, clock
     monkeypatch.setattr(storage_module, "MAX_UNWRITTEN", 1)
     said = []
 
-    class Handler(logging.Handler):
-        def createLock(self):  # noqa: N802  # the name is the base class's
-            self.lock = None  # a lock of its own would keep the other thread from logging
-
+    class Handler(UnlockedHandler):
         def emit(self, record):
             said.append(record.getMessage())
             # In a thread of its own, so that a lock which may be taken twice is not good enough.

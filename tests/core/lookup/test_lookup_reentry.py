@@ -5,6 +5,7 @@ import logging
 import threading
 
 import pytest
+from unlocked_handler import UnlockedHandler
 
 from symcache_core import SymcacheSettings, open_symbol_cache
 from symcache_core.errors import BackendUnavailableError
@@ -18,7 +19,7 @@ SOON = 10.0
 """Seconds after which a test takes it that somebody waits for ever."""
 
 
-class Handler(logging.Handler):
+class Handler(UnlockedHandler):
     """Uses the cache for each record, in the same thread or in another that it waits for."""
 
     def __init__(self, use, *, in_another_thread):
@@ -28,10 +29,6 @@ class Handler(logging.Handler):
         self._is_at_it = False
         self.stuck = []
         self.uses = 0
-
-    def createLock(self):  # noqa: N802  # the name is logging's
-        """None of logging's own, which would keep the other thread out."""
-        self.lock = None
 
     def emit(self, record):
         if self._is_at_it:
