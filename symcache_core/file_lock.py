@@ -52,8 +52,9 @@ def take(descriptor: int, path: Path, timeout: float, *, left: float | None = No
         except BlockingIOError:
             waited = time.monotonic() - start
             if waited >= at_most:
+                long = f"was for {timeout:g} s" if at_most > 0.9 * timeout else f"no time is left of {timeout:g} s"
                 raise LockTimeoutError(
-                    f"{path} is locked by {holder(descriptor)}, and was for {timeout:g} s (setting 'lock_timeout')"
+                    f"{path} is locked by {holder(descriptor)}, and {long} (setting 'lock_timeout')"
                 ) from None
         # Nobody queues, so who has waited long looks more often: among many writers it would else never meet the moment
         # between two of them.

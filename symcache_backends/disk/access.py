@@ -211,6 +211,7 @@ class Access:
             take(folder.lock.number, folder.lock_path, self._timeout, left=deadline - time.monotonic())
             if not folder.is_locked_at_path():
                 raise ReplacedError
+            folder.write_before = deadline
             self.note_others(folder)
             has_begun = True
             return act(folder)

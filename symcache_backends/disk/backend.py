@@ -77,6 +77,7 @@ class DiskBackend:
         def put_changed(folder: Folder) -> Found:
             found = folder.run(partial(self._find, (key,), None))
             changed = change(found.entries.get(key))
+            folder.write_before = None  # that was no wait
             if folder.lock.number < 0:
                 raise BackendUnavailableError(f"diskcache folder {self._path}: this process was forked in an update")
             if changed is not None:
@@ -183,7 +184,7 @@ class DiskBackend:
         """Remove the files of entries that were not written, as far as that can be known."""
         if files:
             with suppress(sqlite3.Error, ReplacedError, LockTimeoutError):
-                self._remove(folder.run(lambda con: rows.unused(con, files)))
+                self._remove(folder.run(lambda con: rows.unused(con, files), folder.write_before))
 
     def _remove(self, files: Iterable[str]) -> None:
         for file in files:

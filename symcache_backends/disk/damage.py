@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from symcache_core.files import open_regular
 
 from .database import READING, beside, connect
-from .index import descriptor_of
+from .descriptors import asked
 from .paths import identity
 
 _AT_ONCE = 1 << 20
@@ -29,9 +29,13 @@ def passing_reason(error: sqlite3.Error, database: Path) -> Exception | None:
     if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:
         return None
     try:
-        for file in (database, beside(database, "-wal")):
-            _read(file)
-    except OSError as fault:
+        # By a connection's descriptor: whoever in this process connects meanwhile would lose their locks with ours.
+        with closing(connect(database, READING)):
+            if (there := identity(database)) is not None:
+                asked(there, _read_all)
+        with suppress(FileNotFoundError), open_regular(beside(database, "-wal"), "r") as log:
+            _read_all(log.fileno())
+    except (OSError, sqlite3.Error) as fault:
         return fault
     return error if _is_sound(database) else None
 
@@ -44,21 +48,8 @@ def _is_sound(database: Path) -> bool:
         return False
 
 
-def _read(file: Path) -> None:
-    there = identity(file)
-    if there is None:
-        return
-    # By the number under which SQLite has it open, if it has: with the first descriptor of a file that is closed, the
-    # system drops all of SQLite's locks on it.
-    number = descriptor_of(there)
-    if number >= 0:
-        _read_all(number)
-        return
-    with open_regular(file, "r") as opened:
-        _read_all(opened.fileno())
-
-
-def _read_all(number: int) -> None:
-    place = 0
-    while chunk := os.pread(number, _AT_ONCE, place):
-        place += len(chunk)
+def _read_all(number: int) -> int:
+    size = 0
+    while chunk := os.pread(number, _AT_ONCE, size):
+        size += len(chunk)
+    return size

@@ -114,7 +114,7 @@ def may_be_read(error: Exception, *, is_there: bool) -> bool:
     return is_there
 
 
-def patiently(act: Callable[[G], T], given: G, patience: float, what: str) -> T:
+def patiently(act: Callable[[G], T], given: G, patience: float, what: str, deadline: float | None = None) -> T:
     """Act again where someone has the database locked, within the bound.
 
     Args:
@@ -122,19 +122,20 @@ def patiently(act: Callable[[G], T], given: G, patience: float, what: str) -> T:
         given: What it is called with.
         patience: Seconds to wait at most.
         what: Is locked, for the error.
+        deadline: When they end, by the monotonic clock, for who has been waiting.
 
     Raises:
         LockTimeoutError: Someone had it locked all the time.
         sqlite3.Error: Whatever else went wrong.
     """
-    deadline, wait = 0.0, _FIRST_WAIT
+    wait = _FIRST_WAIT
     while True:
         try:
             return act(given)
         except (BusyError, sqlite3.OperationalError) as error:
             if isinstance(error, sqlite3.OperationalError) and not is_busy(error):
                 raise
-            deadline = deadline or time.monotonic() + patience
+            deadline = time.monotonic() + patience if deadline is None else deadline
             if time.monotonic() >= deadline:
                 raise LockTimeoutError(
                     f"{what} is locked by another process, and was for {patience:g} s (setting 'lock_timeout')"

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from symcache_core.errors import BackendUnavailableError, LockTimeoutError
@@ -91,6 +92,8 @@ class Folder:
         """Why it takes no writes, if it does not."""
         self.word: SharedWord | None = None
         self.is_stale = False
+        self.write_before: float | None = None
+        """When the one who writes waits no longer, by the monotonic clock; who has the lock says so."""
         self.unsaid: list[str] = []
         """What is to be logged when no lock is held any more."""
         self._settings = settings
@@ -99,7 +102,8 @@ class Folder:
         self._name, self._database_name = os.fsencode(settings.path), os.fsencode(self._database)
         self._said_of_locks = f"{self._database} ({PATH_SETTING!r} says where it is)"
         self._beside = LogWatch(self._database)
-        self._paired = Paired(Files(self.lock_path, self._database, self._beside.log, self._beside.index))
+        self._gate = threading.RLock()
+        self._paired = Paired(Files(self.lock_path, self._database, self._beside.log, self._beside.index), self._gate)
         self._is_opening = False
         self._checked_names: tuple[int, int, int] | None = None
         self.lock = Descriptor()
@@ -107,7 +111,6 @@ class Folder:
         self._unchanged: tuple[object, ...] = ()
         self._parameters = WRITING
         self._con: sqlite3.Connection | None = None
-        self._gate = threading.RLock()
         self._is_retired = False
         self._pid = os.getpid()
         forks.watch(self)
@@ -134,7 +137,7 @@ class Folder:
         except (OSError, sqlite3.OperationalError, LockTimeoutError) as error:
             if not may_be_read(error, is_there=self._database.exists()):
                 raise
-            self._open_for_reading(error)
+            self._open_for_reading(error, deadline)
         self._is_opening = False
 
     def is_flagged(self) -> bool:
@@ -165,27 +168,28 @@ class Folder:
         self._checked_names = names if names is not None and time.time_ns() - names[2] > _COARSE else None
         return True
 
-    def run(self, act: Callable[[sqlite3.Connection], T]) -> T:
+    def run(self, act: Callable[[sqlite3.Connection], T], deadline: float | None = None) -> T:
         """Act with the connection, while no other thread does; waits for other processes within the bound.
 
         Args:
             act: Neither calls foreign code nor leaves anything open; it is called again where the database was locked.
+            deadline: When to wait no longer, by the monotonic clock, for who has been waiting.
 
         Raises:
             ReplacedError: It is closed, or no longer at the path.
             LockTimeoutError: Someone has the database locked.
             sqlite3.Error: Whatever else went wrong.
         """
-        return patiently(self._acted, act, self._patience, self._said_of_locks)
+        return patiently(self._acted, act, self._patience, self._said_of_locks, deadline)
 
     def transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        """Act with the connection in a transaction; like :meth:`run`."""
+        """Act with the connection in a transaction, until ``write_before``; like :meth:`run`."""
 
         def act_in_transaction(con: sqlite3.Connection) -> T:
             self._beside.fill_index()
             return in_transaction(con, act, self._beside.check_undisturbed)
 
-        return self.run(act_in_transaction)
+        return self.run(act_in_transaction, self.write_before)
 
     def number(self) -> int:
         """What changes when others write; who has no word of theirs asks SQLite."""
@@ -265,17 +269,17 @@ class Folder:
                 self._paired.lock = identity_of(os.fstat(self.lock.number))
                 if identity(self.lock_path) != self._paired.lock:
                     continue  # the folder was replaced between opening and locking
-                self._open_locked(wanted)
+                self._open_locked(wanted, deadline)
                 return
             finally:
                 if self.lock.number >= 0:  # in a forked child it is the parent's
                     fcntl.flock(self.lock.number, fcntl.LOCK_UN)
 
-    def _open_locked(self, wanted: dict[str, Any]) -> None:
+    def _open_locked(self, wanted: dict[str, Any], deadline: float) -> None:
         is_new = not self._database.exists()
         self.unsaid += self._paired.drop_foreign_log(self.lock.number, remembered(self.lock.number))
         self._parameters = MAKING if is_new else WRITING
-        self.run(lambda con: self._prepare(con, wanted))
+        self.run(lambda con: self._prepare(con, wanted), deadline)
         self._parameters = WRITING
         self._note_beside()
         if is_new:
@@ -287,7 +291,7 @@ class Folder:
         self.word = SharedWord(self._word_file.number)
         self._paired.remember(self.lock.number, self.word.cells[0])
 
-    def _open_for_reading(self, reason: Exception) -> None:
+    def _open_for_reading(self, reason: Exception, deadline: float) -> None:
         self.reason = reason.with_traceback(None)  # it is kept, and this object is in its frames
         is_empty = not self._database.exists()
         for parameters in (READING, WITHOUT_INDEX if version_of_log(self._beside.log) else WITHOUT_LOG, NOTHING):
@@ -296,8 +300,10 @@ class Folder:
             self.disconnect()
             self._parameters, self._unchanged = parameters, version(self._database, self._beside.log)
             try:
-                if self.run(is_made):
+                if self.run(is_made, deadline):
                     return
+            except LockTimeoutError:  # the ways that are left heed no lock
+                break
             except (OSError, sqlite3.OperationalError):
                 continue
             is_empty = True
@@ -376,15 +382,19 @@ class Folder:
 
     def _close(self, con: sqlite3.Connection) -> None:
         """Close a connection, and have nothing of another's written to the database by that."""
+        is_used_again = False
         try:
-            found = None if self.reason is not None else look(self._database)
-            if found is not None:
+            if self.reason is None and (found := look(self._database)) is not None:
                 # Else the last one to close writes it to the database.
                 self.unsaid += self._paired.drop_foreign_log(self._word_file.number)
                 if self._paired.is_open(found, self._word_file.number):
                     self._beside.close(con)
+                    is_used_again = not self._is_retired
         except (OSError, sqlite3.Error):
             pass  # nothing can be said of what is at the path
         finally:
             self._beside.forget()
             con.close()
+        with suppress(OSError, sqlite3.Error):
+            if is_used_again:
+                self._paired.note_closed()

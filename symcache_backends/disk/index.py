@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..shared_word import map_private
-from .paths import Identity, identity, identity_of
+from .descriptors import descriptor_of
+from .paths import Identity, identity
 
 _PAGE_AND_FRAMES = struct.Struct("=HI")
 _REGION = 1 << 15
@@ -169,17 +170,6 @@ def _log_state(there: bytes) -> LogState | None:
     page, frames = _PAGE_AND_FRAMES.unpack_from(header, 14)
     page = (page & 0xFE00) + ((page & 1) << 16)  # 65536 does not fit, and is written as 1
     return LogState(32 + frames * (24 + page) if frames else 0, frames > written_back, header[32:40])
-
-
-def descriptor_of(file: Identity) -> int:
-    """By which number this process has a file open, whoever has opened it; -1 if it has not."""
-    for number in map(int, os.listdir("/dev/fd")):
-        try:
-            if identity_of(os.fstat(number)) == file:
-                return number
-        except OSError:  # that of the listing itself
-            continue
-    return -1
 
 
 def _open_as(file: Identity | None) -> int:

@@ -16,7 +16,8 @@ from typing import TypeVar
 
 from ..shared_word import watch
 from .database import WRITING, beside, connect, open_log
-from .index import SharedIndex, descriptor_of
+from .descriptors import asked
+from .index import SharedIndex
 from .pairing import Pairing
 from .paths import Identity, identities, identity, identity_of, look
 
@@ -173,5 +174,5 @@ class LogWatch:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.index))
 
     def _is_about(self, log: Identity) -> bool:
-        number, state = descriptor_of(log), self._index.log_state()
-        return number >= 0 and state is not None and os.pread(number, *_SALT) == state.salt
+        state = self._index.log_state()
+        return state is not None and asked(log, lambda number: os.pread(number, *_SALT)) == state.salt

@@ -19,14 +19,16 @@ import os
 import shutil
 import struct
 import zlib
-from contextlib import suppress
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from symcache_core.files import open_regular, replacing
 
-from .index import SharedIndex, descriptor_of
+from .database import READING, connect
+from .descriptors import asked, close_if_alone, descriptor_of
+from .index import SharedIndex
 from .paths import Identity, identity_of, look
 
 _BEHIND_THE_WORD = 8
@@ -88,13 +90,15 @@ def remembered(descriptor: int) -> Pairing | None:
 
 
 def beginning_of(database: Path) -> int:
-    """A sum of how a database begins; 0 if it does not."""
+    """A sum of how a database begins; 0 if it does not. For who keeps this process from forking meanwhile."""
     there = _beginning(database)
     return zlib.crc32(there) if len(there) == _BEGINNING else 0
 
 
 def is_written_over(descriptor: int, database: Path, log: Path, known: Pairing | None) -> bool:
     """Whether a database is no longer the one that a log was written for, by how it begins.
+
+    For who keeps this process from forking meanwhile.
 
     Args:
         descriptor: Of the lock file.
@@ -105,7 +109,7 @@ def is_written_over(descriptor: int, database: Path, log: Path, known: Pairing |
     if known is None or not known.beginning or descriptor < 0:
         return False
     noted = remembered(descriptor)
-    if noted is not None and noted != known and not _is_restored(noted, known):
+    if noted is not None and noted.word != known.word and not _is_restored(noted, known):
         known = noted  # another has written since
     word = os.pread(descriptor, _WORD.size, 0)
     if len(word) < _WORD.size or not known.word - _FEW < _WORD.unpack(word)[0] <= known.word:
@@ -123,12 +127,16 @@ def _beginning(database: Path) -> bytes:
     found = look(database)
     if found is None:
         return b""
-    number = descriptor_of(identity_of(found))
-    if number >= 0:
-        return os.pread(number, _BEGINNING, 0)
-    # Nobody in this process has it open, so that closing it drops nobody's locks.
-    with open_regular(database, "r") as file:
-        return os.pread(file.fileno(), _BEGINNING, 0)
+    there = asked(identity_of(found), _start)
+    if there is None:
+        # By a connection: whoever in this process connects meanwhile would lose their locks with a descriptor of ours.
+        with closing(connect(database, READING)):
+            there = asked(identity_of(found), _start)
+    return there or b""
+
+
+def _start(number: int) -> bytes:
+    return os.pread(number, _BEGINNING, 0)
 
 
 def _is_in_log(log: Path, beginning: bytes) -> bool:
@@ -195,12 +203,11 @@ def _empty(index: Path) -> None:
     found = look(index)
     if found is None or SharedIndex(index).empty():
         return
-    # Nobody in this process has it open, so that closing it drops nobody's locks.
-    descriptor = os.open(index, os.O_WRONLY | os.O_CLOEXEC)
+    number = os.open(index, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.pwrite(descriptor, bytes(found.st_size), 0)
+        os.pwrite(number, bytes(found.st_size), 0)
     finally:
-        os.close(descriptor)
+        close_if_alone(number)
 
 
 class Paired:
@@ -208,12 +215,14 @@ class Paired:
 
     Args:
         files: Where they are.
+        gate: Is held by whoever has a file open that a forked child must not inherit.
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, gate: AbstractContextManager[bool]) -> None:
         self.lock: Identity | None = None
         self.database: Identity | None = None
         self._files = files
+        self._gate = gate
         self._database_name = os.fsencode(files.database)
         self._log: Identity | None = None
         self._number = -1
@@ -224,6 +233,13 @@ class Paired:
         self._log = log
         self._number = -1 if self.database is None else descriptor_of(self.database)
         if (found := look(self._files.database)) is not None:
+            with self._gate:
+                self._see(found)
+
+    def note_closed(self) -> None:
+        """Note what closing it has written: the last one to close writes the log back, and removes it."""
+        found = look(self._files.database)
+        if found is not None and identity_of(found) == self.database and look(self._files.log) is None:
             self._see(found)
 
     def is_open(self, found: os.stat_result, descriptor: int) -> bool:
@@ -239,9 +255,10 @@ class Paired:
             return True
         if found.st_mtime_ns < self._written and looks_restored(found):
             return False
-        if is_written_over(descriptor, self._files.database, self._files.log, self._pairing()):
-            return False
-        self._see(found)
+        with self._gate:
+            if is_written_over(descriptor, self._files.database, self._files.log, self._pairing()):
+                return False
+            self._see(found)
         return True
 
     def remember(self, descriptor: int, word: int) -> None:
@@ -249,7 +266,8 @@ class Paired:
         if not self._is_as_seen():
             found = look(self._database_name)
             if found is not None and identity_of(found) == self.database and found.st_mtime_ns != self._written:
-                self._see(found)
+                with self._gate:
+                    self._see(found)
         self._word = word
         if (pairing := self._pairing()) is not None:
             remember(descriptor, pairing)
@@ -261,7 +279,8 @@ class Paired:
             descriptor: Of the lock file.
             known: What belonged together, for who has not opened anything yet.
         """
-        said = drop_foreign_log(descriptor, self._files, known or self._pairing())
+        with self._gate:
+            said = drop_foreign_log(descriptor, self._files, known or self._pairing())
         return [f"{self._files.log} was that of another database, which this one has replaced; {said}"] if said else []
 
     def _is_as_seen(self) -> bool:

@@ -28,7 +28,9 @@ class DiskSettings(BaseModel):
     lock_timeout: float = Field(
         10.0, gt=0, allow_inf_nan=False, description="seconds to wait for whoever has the folder locked"
     )
-    timeout: float | None = Field(None, gt=0, allow_inf_nan=False, description="an older name of lock_timeout")
+    timeout: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="an older name of lock_timeout, which it overrides"
+    )
     eviction: Eviction = Field("none", description="what goes first when the folder outgrows size_limit")
     size_limit: int = Field(1 << 30, gt=0, description="bytes to keep the folder below, if anything may be evicted")
 

@@ -26,7 +26,7 @@ class JsonSettings(BaseModel):
         "memory", description="how processes tell each other of writes; 'stat' for mounts that do not share memory"
     )
     lock_timeout: float = Field(
-        10.0, gt=0, description="seconds to wait for another process that has locked the file; 'lock_timeout' if unset"
+        10.0, gt=0, allow_inf_nan=False, description="seconds to wait for whoever has the file locked"
     )
 
 

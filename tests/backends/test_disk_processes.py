@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager
 
@@ -311,28 +310,6 @@ def test_beside_a_stopped_holder_every_call_ends_and_what_is_stored_is_read(fold
     other.write("key", b"[]", FAR)
     assert other.read("key") == b"[]"
     other.close()
-
-
-def test_threads_wait_for_each_other_no_longer_than_for_another_process(folder):
-    store = DiskBackend(DiskSettings(path=folder, lock_timeout=0.3))
-    inside, go = threading.Event(), threading.Event()
-
-    def change(_entry):
-        inside.set()
-        go.wait()
-        return b"{}", FAR
-
-    thread = threading.Thread(target=store.update, args=("key", change))
-    thread.start()
-    inside.wait()
-    with pytest.raises(LockTimeoutError, match=r"another thread.*lock_timeout"):
-        store.write("other", b"{}", FAR)
-    assert store.read("other") is None
-    go.set()
-    thread.join()
-    store.write("other", b"{}", FAR)
-    assert set(store.keys()) == {"key", "other"}
-    store.close()
 
 
 def test_the_older_name_of_the_timeout_is_understood(folder):
