@@ -88,13 +88,21 @@ class JsonFileBackend:
     def update(self, key: str, change: Callable[[bytes | None], tuple[bytes, float] | None]) -> None:
         """Replace an entry by what ``change`` makes of it, while nobody else can write."""
         name = records.name_of(key)
+        changed: tuple[bytes, float] | None = None
 
-        def put_changed(view: View) -> None:
-            changed = change(view.entry(name))
+        def look(view: View) -> Callable[[], None]:
+            def change_it() -> None:
+                nonlocal changed
+                changed = change(there)
+
+            there = view.entry(name)
+            return change_it
+
+        def put(view: View) -> None:
             if changed is not None:
                 view.put(name, records.dump(name, *changed))
 
-        self._alone(put_changed)
+        self._alone(put, first=look)
 
     def delete(self, key: str) -> bool:
         """Drop the entry under a key."""
@@ -203,11 +211,11 @@ class JsonFileBackend:
             if self._log.waits:
                 self._log.tell()
 
-    def _alone(self, act: Callable[[View], T]) -> T:
+    def _alone(self, act: Callable[[View], T], first: Callable[[View], Callable[[], None]] | None = None) -> T:
         """Act on the view, up to date, with nobody else writing; then let the others know."""
         self._forks.check()
         try:
-            return self._files.alone(act)
+            return self._files.alone(act, first=first)
         except OSError as error:
             raise self._unavailable(error) from error
         finally:

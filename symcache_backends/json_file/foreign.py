@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -19,9 +18,6 @@ BEHIND_THE_WORD = 8
 _WORDS = 1 << 32
 """A word is less than half of what its eight bytes could say, and no text is."""
 
-_SHORT = re.compile(rb"\d{3,}|[ -~\s]{2,}\n")
-"""What another program may have written that has the length of a part of a word, such as the number of a process."""
-
 _AT_FIRST = 1 << 16
 
 
@@ -32,10 +28,8 @@ def refuse_lock(descriptor: int, path: Path) -> None:
         ConfigurationError: It is another program's.
     """
     start = os.pread(descriptor, BEHIND_THE_WORD, 0)
-    # A crash may have left a part of the word, whose first bytes may be any.
-    is_word = int.from_bytes(start.ljust(BEHIND_THE_WORD, b"\0"), sys.byteorder) < _WORDS and not _SHORT.fullmatch(
-        start
-    )
+    is_whole = len(start) == BEHIND_THE_WORD or not any(start)
+    is_word = is_whole and int.from_bytes(start, sys.byteorder) < _WORDS
     if not (is_word or is_noted(descriptor, BEHIND_THE_WORD)):
         raise refusal(path)
 

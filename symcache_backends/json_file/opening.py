@@ -10,8 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from threading import RLock
 
-from symcache_core.errors import CorruptStoreError, LockTimeoutError
+from symcache_core.errors import ConfigurationError, CorruptStoreError, LockTimeoutError, NewerSchemaError
 from symcache_core.file_lock import take
 from symcache_core.files import is_at, make_folder
 
@@ -27,6 +28,9 @@ from .view import View
 
 _FULL_OR_READ_ONLY = frozenset({errno.EROFS, errno.ENOSPC, errno.EDQUOT})
 _ATTEMPTS = 10
+_LONGEST = 86400.0
+"""Seconds, as Python's locks cannot wait for as long as a number can say."""
+
 _MAY_BE_READ = _FULL_OR_READ_ONLY | {errno.EACCES, errno.EPERM, errno.EIO}
 
 
@@ -84,6 +88,15 @@ class Opened:
     def is_locked_by_all(self) -> bool:
         """Whether the lock that is open, if there is one, is the one that others find at the path."""
         return self._lock_place is None or self._lock_place == place(look_at(self._lock_name))
+
+    def check_lock(self) -> None:
+        """See to it that it is.
+
+        Raises:
+            ReplacedError: It is not.
+        """
+        if not self.is_locked_by_all():
+            raise ReplacedError(self.path)
 
     def is_elsewhere(self, path: Path) -> bool:
         """Whether what the store's path is a symlink to is not what is open.
@@ -144,14 +157,35 @@ class Opener:
                 return self._open_to_read(path, error)
         raise ReplacedError(self._terms.path)
 
-    def view(self, path: Path, *, writes: bool) -> View:
-        """Read the files anew, whoever holds the lock."""
-        return View(path, log=self._log, writes=writes, durably=self._terms.durably)
+    def view_anew(self, opened: Opened) -> bool:
+        """Read the files at the path anew; false if that takes more than that."""
+        if opened.is_elsewhere(self._terms.path) or not opened.is_locked_by_all():
+            return False
+        try:
+            view = self._view(opened.path, writes=opened.lock is not None)
+        except (OSError, ConfigurationError, CorruptStoreError, NewerSchemaError):
+            return False
+        old, opened.view = opened.view, view
+        old.close()
+        return True
 
     def take(self, lock: FileIO, path: Path, began: float) -> None:
         """Wait for the store's lock, as :func:`symcache_core.file_lock.take` does; who waited before has waited."""
         timeout = self._terms.lock_timeout
         take(lock.fileno(), beside(path, ".lock"), timeout, left=began + timeout - time.monotonic())
+
+    def take_among_threads(self, lock: RLock, began: float) -> None:
+        """Wait for a lock of this process; the caller stands in the ``try`` that gives it back.
+
+        Raises:
+            LockTimeoutError: Another thread held it all the time.
+        """
+        left = began + self._terms.lock_timeout - time.monotonic()
+        if not lock.acquire(timeout=min(max(left, 0.0), _LONGEST)):
+            raise LockTimeoutError(
+                f"{self._terms.path} is in use by another thread, and was for {self._terms.lock_timeout:g} s "
+                "(setting 'lock_timeout')"
+            )
 
     def _open_to_write(self, path: Path, began: float) -> Opened:
         make_folder(path.parent, durably=self._terms.durably)
@@ -176,7 +210,7 @@ class Opener:
                     fcntl.flock(lock, fcntl.LOCK_UN)
             # The word is read before the files, so that a write in between shows as a change the next time.
             known = None if word is None else word.cells[0]
-            opened = Opened(path, self.view(path, writes=True), lock=lock, shared=shared, word=word, known=known)
+            opened = Opened(path, self._view(path, writes=True), lock=lock, shared=shared, word=word, known=known)
         except BaseException:
             for file in filter(None, (lock, shared)):
                 file.close()
@@ -188,7 +222,7 @@ class Opener:
 
     def _open_to_read(self, path: Path, trouble: OSError | LockTimeoutError) -> Opened:
         try:
-            view = self.view(path, writes=False)
+            view = self._view(path, writes=False)
         except CorruptStoreError:
             if is_unversioned(path):  # it can be read once it has been taken over
                 raise trouble from None
@@ -196,6 +230,9 @@ class Opener:
         except OSError:
             raise trouble from None
         return Opened(path, view, trouble=trouble)
+
+    def _view(self, path: Path, *, writes: bool) -> View:
+        return View(path, log=self._log, writes=writes, durably=self._terms.durably)
 
 
 def _refuse_foreign(path: Path, lock: FileIO) -> None:

@@ -1,11 +1,13 @@
 """The files of one store among threads and processes: who reads, who writes, and what others have done meanwhile.
 
 Two locks of this process: who writes holds the one, and with it the files' lock that keeps other processes out; who
-looks at the view, or writes, holds the other. So nobody who reads waits with a writer for another process.
+looks at the view, or changes it, holds the other. So nobody who reads waits with a writer for another process, or for
+what an update calls. The first one is waited for as long as the files' lock, the second for no longer than a file.
 
 Whatever takes a lock is written so that an interrupt (a signal handler that raises) leaves none held. An interrupt may
 come after each call and at the beginning of each function; ``with`` of a lock and a ``try`` that begins before the
-taking leave no gap, and what has to be done in the end stands there twice, where the second time does no harm.
+taking leave no gap, and what has to be done in the end stands there twice, where the second time does no harm. A lock
+that knows whose it is can be given back by who may not have it.
 """
 
 from __future__ import annotations
@@ -16,25 +18,23 @@ import math
 from collections.abc import Callable, Sequence
 from io import FileIO
 from pathlib import Path
-from threading import Lock, get_ident
-from time import monotonic, time
+from threading import Lock, RLock, get_ident
+from time import monotonic
 from typing import TypeVar
 
+from symcache_core.concurrency.forks import told_in_children
 from symcache_core.errors import (
     BackendError,
     BackendUnavailableError,
     ClosedError,
     ConfigurationError,
-    CorruptStoreError,
     LockTimeoutError,
-    NewerSchemaError,
 )
 
-from .compaction import forget, rewrite
 from .files import ReplacedError, beside
-from .forks import forks
 from .late_log import LateLog
 from .opening import Opened, Opener, Terms
+from .rewriting import Rewriter
 from .view import News, View
 
 T = TypeVar("T")
@@ -71,9 +71,10 @@ class SharedFiles:
         self._terms = terms
         self._log = log
         self._opener = Opener(terms, log)
+        self._rewriter = Rewriter(self._opener)
         self._opened: Opened | None = None
         self._closed = False
-        self._writing = Lock()
+        self._writing = RLock()
         self._looking = Lock()
         self._writer = self._reader = 0
         self._holds = self._owes_news = self._is_unsure = False
@@ -82,9 +83,8 @@ class SharedFiles:
 
     def open(self) -> None:
         """Open the files."""
-        with self._writing:
-            self._exchange(monotonic(), to_write=False)
-        forks.watch(self)
+        self._exchange(monotonic(), to_write=False)
+        told_in_children(self.let_go)
 
     @property
     def has_word(self) -> bool:
@@ -108,14 +108,19 @@ class SharedFiles:
             )
 
     def close(self) -> None:
-        """Let go of the files."""
-        with self._writing, self._looking:
-            self._writer = get_ident()
-            try:
-                self._closed = True
+        """Let go of the files; another thread that is writing for too long does it when it has done."""
+        self._closed = True
+        try:
+            self._wait_for_threads(-math.inf if self._was_kept_out else monotonic())
+            with self._looking:
                 self.let_go()
-            finally:
-                self._writer = 0
+        except LockTimeoutError:
+            pass
+        finally:
+            try:
+                self._writing.release()
+            except RuntimeError:
+                pass
 
     def let_go(self) -> None:
         """Close what is open, and unlock nothing: in a forked child that is its parent's."""
@@ -129,6 +134,7 @@ class SharedFiles:
         thread = get_ident()
         if thread in (self._writer, self._reader):
             self.check_thread()
+        began: float | None = None
         for _attempt in _ATTEMPTS:
             with self._looking:
                 self._reader = thread
@@ -141,58 +147,66 @@ class SharedFiles:
                     continue
                 finally:
                     self._reader = 0
-            with self._writing:
+            began = monotonic() if began is None else began
+            try:
+                self._wait_for_threads(began)
                 self._writer = thread
+                if opened is self._still_open():
+                    self._exchange(began, to_write=False)
+            finally:
                 try:
-                    if opened is self._still_open():
-                        self._exchange(monotonic(), to_write=False)
+                    if self._writer == thread:
+                        self._writer = 0
+                        if self._closed:  # by another thread, which did not wait for so long
+                            self.let_go()
                 finally:
-                    self._writer = 0
+                    try:
+                        self._writing.release()
+                    except RuntimeError:  # it was not to be had
+                        pass
         raise ReplacedError(self._terms.path)
 
-    def alone(self, act: Callable[[View], T], began: float | None = None) -> T:
+    def alone(
+        self,
+        act: Callable[[View], T],
+        began: float | None = None,
+        *,
+        first: Callable[[View], Callable[[], None]] | None = None,
+    ) -> T:
         """Act on the view, up to date, with nobody else writing; then let the others know.
 
         Args:
             act: What to do.
             began: Since when the caller has been waiting for the lock, by ``time.monotonic``; since now if left out.
+            first: Asks the view for what has to be done before; that is called while others may look.
         """
         thread = get_ident()
         began = monotonic() if began is None else began
         if thread in (self._writer, self._reader):
             self.check_thread()
-        with self._writing:
+        try:
+            self._wait_for_threads(began)
             self._writer = thread
+            for _attempt in _ATTEMPTS:
+                opened = self._still_open()
+                if opened.lock is not None:
+                    try:
+                        return self._locked(opened, opened.lock, act, began, first)
+                    except ReplacedError:
+                        if self._opened is not opened:  # in a child that was forked by what 'update' calls
+                            raise
+                self._exchange(began, to_write=True)
+        finally:
             try:
-                for _attempt in _ATTEMPTS:
-                    opened = self._still_open()
-                    if (lock := opened.lock) is not None:
-                        try:
-                            self._holds = True
-                            try:
-                                fcntl.flock(lock, _LOCK_NOW)
-                            except BlockingIOError:
-                                self._wait(opened, lock, began)
-                            with self._looking:
-                                if self._catch_up_alone(opened, began):
-                                    self._owes_news = self._is_unsure = True
-                                    outcome = act(opened.view)
-                                    if opened.view.has_outgrown():
-                                        self._try_to_compact(opened)
-                                    self._is_unsure = False
-                                    return outcome
-                        except ReplacedError:
-                            if self._opened is not opened:  # in a child that was forked by what 'update' calls
-                                raise
-                        finally:
-                            try:
-                                self._release(opened, lock)
-                            finally:
-                                if self._holds:
-                                    self._release(opened, lock)
-                    self._exchange(began, to_write=True)
+                if self._writer == thread:
+                    self._writer = 0
+                    if self._closed:  # by another thread, which did not wait for so long
+                        self.let_go()
             finally:
-                self._writer = 0
+                try:
+                    self._writing.release()
+                except RuntimeError:  # it was not to be had
+                    pass
         raise ReplacedError(self._terms.path)
 
     def finish(self) -> None:
@@ -209,20 +223,67 @@ class SharedFiles:
 
     def compact(self) -> None:
         """Fold the journal into the snapshot, and drop what is over; for who acts alone."""
-        self._rewrite(self._still_open())
+        self._rewriter.compact(self._still_open())
 
     def clear(self) -> None:
         """Drop every entry; for who acts alone."""
         opened = self._still_open()
-        names = self._current_view(opened).names_in_snapshot()
-        forget(opened.path, names, before=lambda: self._check_current(opened))
-        self._need_view_anew(opened)
+        self._rewriter.clear(opened)
         self._try_to_compact(opened)
 
     def size(self) -> int:
         """Bytes of the snapshot and the journal."""
         path = self.path()
         return sum(file.stat().st_size for file in (path, beside(path, ".journal")) if file.exists())
+
+    def _locked(
+        self,
+        opened: Opened,
+        lock: FileIO,
+        act: Callable[[View], T],
+        began: float,
+        first: Callable[[View], Callable[[], None]] | None,
+    ) -> T:
+        try:
+            self._holds = True
+            try:
+                fcntl.flock(lock, _LOCK_NOW)
+            except BlockingIOError:
+                self._was_kept_out = True
+                self._opener.take(lock, opened.path, began)
+                self._was_kept_out = False
+            if first is not None:
+                self._do_first(opened, first, began)
+                began = monotonic()
+            with self._looking:
+                self._catch_up_alone(opened, began)
+                self._owes_news = self._is_unsure = True
+                outcome = act(opened.view)
+                if opened.view.has_outgrown():
+                    self._try_to_compact(opened)
+                self._is_unsure = False
+                return outcome
+        finally:
+            try:
+                self._release(opened, lock)
+            finally:
+                if self._holds:
+                    self._release(opened, lock)
+
+    def _wait_for_threads(self, began: float) -> None:
+        """Take the lock of those who write; the caller stands in the ``try`` that gives it back."""
+        if not self._writing.acquire(blocking=False):
+            self._was_kept_out = True
+            self._opener.take_among_threads(self._writing, began)
+            self._was_kept_out = False
+
+    def _do_first(self, opened: Opened, first: Callable[[View], Callable[[], None]], began: float) -> None:
+        with self._looking:
+            self._catch_up_alone(opened, began)
+            act = first(opened.view)
+        act()
+        if self._opened is not opened:  # in a forked child, where nobody gives back what another thread held
+            raise ReplacedError(opened.path)
 
     def _still_open(self) -> Opened:
         if self._closed or self._opened is None:
@@ -266,7 +327,7 @@ class SharedFiles:
         if news is None and not told:
             return True
         if news is News.REPLACED:
-            if not self._view_anew(opened):
+            if not self._opener.view_anew(opened):
                 return False
         # What is not told: its writer died before it did, or others tell each other by another file.
         elif news is News.APPENDED and not (told or shared is None or opened.is_locked_by_all()):
@@ -276,31 +337,24 @@ class SharedFiles:
         self.known = None if shared is None else word
         return True
 
-    def _catch_up_alone(self, opened: Opened, now: float) -> bool:
+    def _catch_up_alone(self, opened: Opened, now: float) -> None:
         """The same for who holds the lock, and so knows that nobody is still writing a torn tail: it is cut off.
 
         Whether others go by the same lock takes a system call to know. Where they do not, appending does no harm: each
         finds the other's lines in the wrong place, and reads the files anew. What does harm asks first.
         """
         if self._opened is not opened or not self._catch_up(opened):
-            return False
+            raise ReplacedError(opened.path)
         view = opened.view
         if now >= self._look_at_lock or view.has_torn_tail or view.must_be_replaced:
-            if not opened.is_locked_by_all():
-                return False
+            opened.check_lock()
             self._look_at_lock = now + _LOCK_EVERY
             opened.see()
             if view.has_torn_tail:
                 view.cut_torn_tail()
             if view.must_be_replaced:
                 self._owes_news = True
-                self._rewrite(opened)
-        return True
-
-    def _wait(self, opened: Opened, lock: FileIO, began: float) -> None:
-        self._was_kept_out = True
-        self._opener.take(lock, opened.path, began)
-        self._was_kept_out = False
+                self._rewriter.compact(opened)
 
     def _release(self, opened: Opened, lock: FileIO) -> None:
         """Let others know that someone has written, and let them write; a second time does no harm."""
@@ -321,49 +375,9 @@ class SharedFiles:
         fcntl.flock(lock, fcntl.LOCK_UN)
         self._holds = False
 
-    def _view_anew(self, opened: Opened) -> bool:
-        """Read the files at the path anew; false if that takes more than that."""
-        if opened.is_elsewhere(self._terms.path) or not opened.is_locked_by_all():
-            return False
-        try:
-            view = self._opener.view(opened.path, writes=opened.lock is not None)
-        except (OSError, ConfigurationError, CorruptStoreError, NewerSchemaError):
-            return False
-        old, opened.view = opened.view, view
-        old.close()
-        return True
-
-    def _rewrite(self, opened: Opened) -> None:
-        def before_snapshot() -> None:
-            # Of a journal that a power loss cuts short, the lines that are left would undo what the snapshot has.
-            view.sync()
-            self._check_current(opened)
-
-        def before_journal() -> None:
-            if not opened.is_locked_by_all():
-                raise ReplacedError(opened.path)
-
-        view = self._current_view(opened)
-        kept = view.kept(opened.see().over_before(time()))
-        rewrite(opened.path, kept, view.rejected, before_snapshot=before_snapshot, before_journal=before_journal)
-        self._need_view_anew(opened)
-
-    def _current_view(self, opened: Opened) -> View:
-        if not opened.view.is_current():  # someone was stopped between replacing the one file and the other
-            self._need_view_anew(opened)
-        return opened.view
-
-    def _check_current(self, opened: Opened) -> None:
-        if not (opened.is_locked_by_all() and opened.view.is_current()):
-            raise ReplacedError(opened.path)
-
-    def _need_view_anew(self, opened: Opened) -> None:
-        if not self._view_anew(opened):
-            raise ReplacedError(opened.path)
-
     def _try_to_compact(self, opened: Opened) -> None:
         try:
-            self._rewrite(opened)
+            self._rewriter.compact(opened)
         except OSError as error:
             # What was written is safe in the journal.
             self._log.add(logging.WARNING, "%s cannot be compacted: %s", opened.path, error)

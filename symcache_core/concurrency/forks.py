@@ -56,15 +56,19 @@ def told_in_children(begin: Callable[[], None]) -> None:
     Args:
         begin: A bound method. It may not wait: of the parent's threads the child has only the one that forked.
     """
-    _told.append(WeakMethod(begin))
-    _told[:] = [method for method in _told if method() is not None]
+    for number, method in tuple(_told.items()):
+        if method() is None:
+            _told.pop(number, None)
+    method = WeakMethod(begin)
+    _told[id(method)] = method
 
 
-_told: list[WeakMethod[Callable[[], None]]] = []
+_told: dict[int, WeakMethod[Callable[[], None]]] = {}
+"""Each by its own number: so threads add to them and take from them in one step."""
 
 
 def _tell() -> None:
-    for method in tuple(_told):
+    for method in tuple(_told.values()):
         if (begin := method()) is not None:
             begin()
 

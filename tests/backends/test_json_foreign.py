@@ -12,9 +12,21 @@ from symcache_backends.json_file.backend import JsonFileBackend
 from symcache_core.errors import BackendUnavailableError, ConfigurationError
 
 FAR = 4102444800.0
+WORD = 8
 TEXT = b"# the notes of another program\nday one\n"
 FOREIGN = {
-    ".lock": [TEXT, b"4711\n", b"my lock\n", b'{"a":1}', b"123", b"no\n", b"SQLite format 3\x00" * 4],
+    ".lock": [
+        TEXT,
+        b"4711\n",
+        b"my lock\n",
+        b"{}",
+        b"123",
+        b"no\n",
+        b"42",
+        b"1\n",
+        b"held",
+        b"SQLite format 3\x00" * 4,
+    ],
     ".journal": [TEXT, b"PAR1binary\x00\x01", b'{"level":"info"}\n' * 500, b'{"a":1}', b"x", b"\n \n"],
     ".leases": [TEXT, b"mine\n", b"mine mine mine mine mine" * 3, b"\x00" * (1 << 16)],
 }
@@ -157,6 +169,8 @@ def test_a_file_of_leases_or_a_lock_file_that_a_power_loss_has_cut_is_this_backe
         store.write("a", b"1", FAR)
     for suffix in (".leases", ".lock"):
         os.truncate(beside(path, suffix), size)
+    if 0 < size < WORD:  # it is written to zeros, and so never in part
+        beside(path, ".lock").write_bytes(bytes(size))
     with closing(JsonFileBackend(path)) as store:
         use(store)
 

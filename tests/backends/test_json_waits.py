@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from symcache_backends.json_file import files, shared_files
+from symcache_backends.json_file import files, rewriting, shared_files
 from symcache_backends.json_file.backend import JsonFileBackend
 from symcache_backends.json_file.view import View
 from symcache_backends.store_time import MARGIN, StoreTime, see
@@ -404,7 +404,7 @@ def test_a_close_that_cannot_compact_lets_go_and_is_no_error(path, monkeypatch):
     def full(*_arguments, **_options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(shared_files, "rewrite", full)
+    monkeypatch.setattr(rewriting, "rewrite", full)
     store.close()
     monkeypatch.undo()
     with closing(JsonFileBackend(path)) as again:
@@ -433,7 +433,7 @@ class Clock:
 @pytest.fixture
 def machine_clock(monkeypatch, path):
     clock = Clock(path.parent)
-    monkeypatch.setattr(shared_files, "time", clock.time)
+    monkeypatch.setattr(rewriting, "time", clock.time)
     return clock
 
 
