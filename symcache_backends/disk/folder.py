@@ -104,14 +104,13 @@ class Folder:
         self._beside = LogWatch(self._database)
         self._gate = threading.RLock()
         self._paired = Paired(Files(self.lock_path, self._database, self._beside.log, self._beside.index), self._gate)
-        self._is_opening = False
+        self._is_opening = self._is_retired = False
         self._checked_names: tuple[int, int, int] | None = None
         self.lock = Descriptor()
         self._word_file = Descriptor()
         self._unchanged: tuple[object, ...] = ()
         self._parameters = WRITING
         self._con: sqlite3.Connection | None = None
-        self._is_retired = False
         self._pid = os.getpid()
         forks.watch(self)
 
@@ -128,8 +127,9 @@ class Folder:
         """
         refuse_other_kinds(PATH_SETTING, self.path, (self.lock_path, self._database), self._beside.files)
         wanted = {"eviction_policy": self._settings.eviction, "size_limit": self._settings.size_limit}
-        if not self.lock_path.exists():
-            refuse_unclaimed(self._database, PATH_SETTING, wanted)
+        with self._gate:
+            if not self.lock_path.exists():
+                refuse_unclaimed(self._database, PATH_SETTING, wanted)
         self._is_opening = True
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
