@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(config, items):
         return
     others = [item for item in items if _backend_of(item) != chosen]
     config.hook.pytest_deselected(items=others)
-    items[:] = [item for item in items if item not in set(others)]
+    items[:] = [item for item in items if _backend_of(item) == chosen]
 
 
 def _backend_of(item):

@@ -252,11 +252,10 @@ class SharedFiles:
                 self._was_kept_out = True
                 self._opener.take(lock, opened.path, began)
                 self._was_kept_out = False
-            if first is not None:
-                self._do_first(opened, first, began)
-                began = monotonic()
+            is_caught_up = first is not None and self._do_first(opened, first, began)
             with self._looking:
-                self._catch_up_alone(opened, began)
+                if not is_caught_up:
+                    self._catch_up_alone(opened, monotonic() if first is not None else began)
                 self._owes_news = self._is_unsure = True
                 outcome = act(opened.view)
                 if opened.view.has_outgrown():
@@ -277,13 +276,16 @@ class SharedFiles:
             self._opener.take_among_threads(self._writing, began)
             self._was_kept_out = False
 
-    def _do_first(self, opened: Opened, first: Callable[[View], Callable[[], None]], began: float) -> None:
+    def _do_first(self, opened: Opened, first: Callable[[View], Callable[[], None]], began: float) -> bool:
+        """Do what has to be done before; true if that was so quick that the view still is up to date."""
         with self._looking:
             self._catch_up_alone(opened, began)
             act = first(opened.view)
+            caught_up = monotonic()
         act()
         if self._opened is not opened:  # in a forked child, where nobody gives back what another thread held
             raise ReplacedError(opened.path)
+        return monotonic() < caught_up + _LOCK_EVERY
 
     def _still_open(self) -> Opened:
         if self._closed or self._opened is None:

@@ -154,7 +154,7 @@ def test_a_read_that_fails_is_never_taken_for_damage(folder, times):
         for number in range(50):
             store.write(f"key{number}", b"{}", FAR)
     failed = 0
-    for number in range(1, 16):
+    for number in range(1, 16) if times == "once" else (1, 2, 3, 5, 8, 12):
         when = str(number) if times == "once" else f"{number}+"
         command = ["strace", "-f", "-o", os.devnull, "-P", str(folder / "cache.db")]
         command += ["-e", "trace=pread64", "-e", f"inject=pread64:error=EIO:when={when}"]

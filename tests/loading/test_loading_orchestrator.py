@@ -41,9 +41,9 @@ def assert_same(frame, bars):
 
 def assert_asked(market, symbol, missing, timeframe="1d"):
     """Check that each missing bar was asked for once, and of the others none but the overlaps of a request."""
-    asked = market.sessions_asked(symbol, timeframe)
-    assert set(missing) <= set(asked)
-    others = [stamp for stamp in asked if stamp not in set(missing)]
+    asked, wanted = market.sessions_asked(symbol, timeframe), set(missing)
+    assert wanted <= set(asked)
+    others = [stamp for stamp in asked if stamp not in wanted]
     assert len(asked) - len(missing) <= 2 * OVERLAP * len(market.asked), others
 
 

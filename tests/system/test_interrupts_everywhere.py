@@ -18,8 +18,8 @@ class InterruptsEverywhere:
     def level(self, request):
         return request.param
 
-    def test_an_interrupt_at_many_a_point_leaves_nothing_behind(self, tmp_path, level):
-        self.interrupt(tmp_path, level, every=97)
+    def test_an_interrupt_at_many_a_point_leaves_nothing_behind(self, tmp_path):
+        self.interrupt(tmp_path, "backend", every=97)
 
     @pytest.mark.soak
     def test_an_interrupt_at_any_point_leaves_nothing_behind(self, tmp_path, level):

@@ -37,8 +37,8 @@ class TwoVersions:
     def level(self, request):
         return request.param
 
-    def test_both_see_what_the_other_stores_and_nothing_is_lost(self, tmp_path, older, level):
-        self.work(tmp_path, older, level, processes=6, seconds=4)
+    def test_both_see_what_the_other_stores_and_nothing_is_lost(self, tmp_path, older):
+        self.work(tmp_path, older, "backend", processes=6, seconds=4)
 
     @pytest.mark.soak
     def test_both_see_what_the_other_stores_for_a_minute(self, tmp_path, older, level):
