@@ -78,6 +78,7 @@ def slots_taken(gateway):
     return sum(count for (rule, _scope), count in gateway._scheduler._budgets.used.items() if not rule.seconds)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.soak)])
 def test_a_tws_that_is_killed_under_load_costs_no_verdict_no_slot_and_no_client_id(kills):
     outcomes = []

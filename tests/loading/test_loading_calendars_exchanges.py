@@ -38,6 +38,7 @@ def test_every_row_says_when_its_exchange_trades_and_who_says_so(row):
     assert row.source.startswith("https://")
 
 
+@pytest.mark.once
 def test_every_calendar_is_there_and_can_be_made():
     names = {row.calendar for row in ROWS if row.calendar}
     assert names <= {*exchange_calendars.get_calendar_names(include_aliases=False)}

@@ -71,6 +71,7 @@ GAPS = {
 }
 
 
+@pytest.mark.once
 @settings(max_examples=12)
 @given(**GAPS)
 def test_whatever_is_missing_is_filled_in_and_nothing_present_is_asked_but_the_overlaps(
