@@ -29,9 +29,11 @@ def opened(path):
 @contextmanager
 def holding(path, then):
     with subprocess.Popen([sys.executable, "-c", HOLD + then, str(path)], stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
-        yield process
-        process.kill()
+        try:
+            process.stdout.readline()
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_lock_that_nobody_has_is_taken_at_once(tmp_path):
@@ -98,5 +100,5 @@ def test_who_has_waited_before_waits_for_the_rest_and_the_error_names_the_settin
     path.touch()
     with holding(path, "time.sleep(600)"):
         for left in (0.05, -1.0):
-            with pytest.raises(LockTimeoutError, match=r"was for 600 s \(setting 'lock_timeout'\)"):
+            with pytest.raises(LockTimeoutError, match=r"no time is left of 600 s \(setting 'lock_timeout'\)"):
                 take(opened(path), path, 600, left=left)
