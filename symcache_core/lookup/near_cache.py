@@ -238,7 +238,8 @@ class NearCache:
                 self._drop(key)
 
     def _drop(self, key: str) -> None:
-        slot = self._by_key.pop(key)
-        for spelling in slot.spellings:
+        for spelling in self._by_key[key].spellings:
             self.slots.pop(spelling, None)
             self.hits.pop(spelling, None)
+        # In the end, so that what an interrupt has left is found by its key, and dropped the next time.
+        del self._by_key[key]

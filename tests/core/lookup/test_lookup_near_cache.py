@@ -131,6 +131,38 @@ def test_what_is_dropped_is_no_longer_found_in_any_way():
         assert (near.slots, near.hits, near.last("key")) == ({}, {}, None)
 
 
+class Interrupted(dict):
+    """A dict from which the first thing that is taken out is the last one for a while."""
+
+    is_over = False
+
+    def _interrupt(self):
+        if not self.is_over:
+            self.is_over = True
+            raise KeyboardInterrupt
+
+    def pop(self, *arguments):
+        found = super().pop(*arguments)
+        self._interrupt()
+        return found
+
+    def __delitem__(self, key):
+        super().__delitem__(key)
+        self._interrupt()
+
+
+@pytest.mark.parametrize("where", ["slots", "hits", "_by_key"])
+def test_what_an_interrupt_left_of_an_entry_goes_with_the_next_write(where):
+    near = NearCache(10, 5.0)
+    keep(near, spelling="AAPL")
+    keep(near, spelling="aapl")
+    setattr(near, where, Interrupted(getattr(near, where)))
+    with pytest.raises(KeyboardInterrupt):
+        near.forget("key")
+    near.forget("key")
+    assert (near.slots, near.hits, near.last("key")) == ({}, {}, None)
+
+
 # -- the function for hot lookups --------------------------------------------------------------------------------------
 
 
