@@ -43,12 +43,9 @@ class SharedWord:
 
     def __init__(self, descriptor: int) -> None:
         there = os.pread(descriptor, _SIZE, 0)
-        if len(there) < _SIZE:
-            # A crash leaves no more than zeros of it, and never what might be another program's file.
-            os.pwrite(descriptor, bytes(_SIZE), 0)
         # Written even if it is there: the first byte that is written to a hole through the mapping of a file on a full
         # disk raises SIGBUS. A new one starts anywhere, so that it is not taken for the one that was there before.
-        os.pwrite(descriptor, there if len(there) == _SIZE else _WORD.pack(_anywhere()), 0)
+        os.pwrite(descriptor, there if len(there) == _SIZE and any(there) else _WORD.pack(_anywhere()), 0)
         self.is_lost = False
         self._descriptor = descriptor
         self._memory = mmap.mmap(descriptor, _SIZE)

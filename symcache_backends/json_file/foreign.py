@@ -21,17 +21,22 @@ _WORDS = 1 << 32
 _AT_FIRST = 1 << 16
 
 
-def refuse_lock(descriptor: int, path: Path) -> None:
-    """See to it that an open lock file is one of symcache's, or new.
+def claim_lock(descriptor: int, path: Path) -> None:
+    """See to it that an open lock file is one of symcache's, or make it one if it is new; the caller holds the lock.
 
     Raises:
         ConfigurationError: It is another program's.
+        OSError: It cannot be written.
     """
     start = os.pread(descriptor, BEHIND_THE_WORD, 0)
     is_whole = len(start) == BEHIND_THE_WORD or not any(start)
     is_word = is_whole and int.from_bytes(start, sys.byteorder) < _WORDS
     if not (is_word or is_noted(descriptor, BEHIND_THE_WORD)):
         raise refusal(path)
+    if len(start) < BEHIND_THE_WORD:
+        # Once they are safe, a crash leaves no part of a word, which might be anything.
+        os.pwrite(descriptor, bytes(BEHIND_THE_WORD), 0)
+        os.fsync(descriptor)
 
 
 def refuse_journal(descriptor: int, path: Path) -> None:

@@ -21,7 +21,7 @@ from ..shared_word import SharedWord
 from ..store_time import StoreTime, see
 from .adoption import adopt, is_unversioned
 from .files import ReplacedError, beside, look_at, open_file, place, target
-from .foreign import BEHIND_THE_WORD, refusal, refuse_journal, refuse_lock
+from .foreign import BEHIND_THE_WORD, claim_lock, refusal, refuse_journal
 from .late_log import LateLog
 from .recovery import cut_damaged_end
 from .view import View
@@ -197,7 +197,8 @@ class Opener:
                 shared = open_file(beside(path, ".lock"), os.O_RDWR)
             try:
                 self.take(lock, path, began)
-                _refuse_foreign(path, lock)
+                _refuse_foreign(path)
+                claim_lock(lock.fileno(), beside(path, ".lock"))
                 adopt(path, self._log)
                 cut_damaged_end(path, self._log)
                 word = None if shared is None else SharedWord(shared.fileno())
@@ -235,8 +236,7 @@ class Opener:
         return View(path, log=self._log, writes=writes, durably=self._terms.durably)
 
 
-def _refuse_foreign(path: Path, lock: FileIO) -> None:
-    refuse_lock(lock.fileno(), beside(path, ".lock"))
+def _refuse_foreign(path: Path) -> None:
     with suppress(FileNotFoundError), open_file(beside(path, ".journal"), os.O_RDONLY) as journal:
         refuse_journal(journal.fileno(), beside(path, ".journal"))
     if not is_file_of_leases(beside(path, ".leases")):
