@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from exchange_calendars.pandas_extensions import korean_holiday
 from stored_bars import answer_of
 
 from symcache_core import ContractInfo, SymbolCache, SymcacheSettings, ValidationResult, open_symbol_cache
@@ -23,6 +25,15 @@ NOW = datetime(2013, 3, 1, 23, 59, 59, tzinfo=UTC)
 Bars = dict[str, pd.DataFrame]
 
 LISTED = ContractInfo(asset_type="STK", exchange="NASDAQ")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def remembered_korean_holidays() -> Iterator[None]:
+    """Each lunar date is worked out once, and not for each calendar of Seoul: that takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("korean_lunar_to_solar", "korean_solar_to_lunar"):
+            patch.setattr(korean_holiday, name, functools.cache(getattr(korean_holiday, name)))
+        yield
 
 
 @pytest.fixture(scope="session")
