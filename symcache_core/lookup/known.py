@@ -175,8 +175,13 @@ class Known:
         try:
             info = keep(key, merge, known)
         finally:
-            self.near.forget(key)
-            done()
+            try:
+                self.near.forget(key)
+            except BaseException:  # an interrupt
+                self.near.forget(key)
+                raise
+            finally:
+                done()
         if _stands_alone(question.instrument, info):
             # Even if it is not stored, as beside an entry of a newer schema; unless someone else has written, too.
             self.near.keep(key, question.symbol, info, now=self._clock(), version=version, writes=writes + 1)
@@ -192,7 +197,11 @@ class Known:
         try:
             return self.storage.change(key, self.merging(key, answer, ()))
         finally:
-            self.near.forget(key)
+            try:
+                self.near.forget(key)
+            except BaseException:  # an interrupt
+                self.near.forget(key)
+                raise
 
     def delete(self, key: str) -> bool:
         """Drop an entry; tells whether it was there.
@@ -204,7 +213,11 @@ class Known:
         try:
             return self.storage.delete(key)
         finally:
-            self.near.forget(key)
+            try:
+                self.near.forget(key)
+            except BaseException:  # an interrupt
+                self.near.forget(key)
+                raise
 
     def clear(self) -> int:
         """Drop every entry; tells how many there were.
@@ -216,7 +229,11 @@ class Known:
         try:
             return self.storage.clear()
         finally:
-            self.near.clear()
+            try:
+                self.near.clear()
+            except BaseException:  # an interrupt
+                self.near.clear()
+                raise
 
     def spellings(self) -> Iterator[str]:
         """The canonical spelling of every symbol of which there is an entry."""

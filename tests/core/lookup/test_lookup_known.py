@@ -1,5 +1,7 @@
 """What is known without asking anyone: near, in the storage, or nowhere; and what a write does to the near copy."""
 
+from functools import partial
+
 import pytest
 from answers import DAY, EXACT, NOW, entry, invalid, valid
 from faulty_backend import FaultyBackend, TellingBackend
@@ -239,3 +241,36 @@ def test_an_entry_is_no_longer_near_when_an_interrupt_comes_as_soon_as_it_has_ch
     with pytest.raises(KeyboardInterrupt):
         change(known)
     assert "AAPL" not in near.slots
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda known: known.store(KEY, valid("1h")),
+        lambda known: known.delete(KEY),
+        lambda known: known.clear(),
+        lambda known: keep(known, valid("1h")),
+    ],
+    ids=["store", "delete", "clear", "keep"],
+)
+def test_nor_is_what_others_have_read_until_then_when_an_interrupt_comes_as_it_is_forgotten(known, monkeypatch, change):
+    keep(known, valid("1d"))
+
+    def read_and_interrupt(real, name, *arguments):
+        old = known.storage.find(KEY)
+        outcome = real(*arguments)
+        known.near.keep(KEY, "AAPL", old, now=NOW, version=known._watch.version(), writes=known.near.writes)
+        monkeypatch.setattr(known.near, name, lambda *key: interrupt(name, *key))
+        return outcome
+
+    def interrupt(name, *_key):
+        monkeypatch.setattr(known.near, name, getattr(NearCache, name).__get__(known.near))
+        raise KeyboardInterrupt
+
+    forgotten = {"change": "forget", "delete": "forget", "clear": "clear", "keep": "forget"}
+    for method, name in forgotten.items():
+        act = partial(read_and_interrupt, getattr(known.storage, method), name)
+        monkeypatch.setattr(known.storage, method, act)
+    with pytest.raises(KeyboardInterrupt):
+        change(known)
+    assert "AAPL" not in known.near.slots
