@@ -249,6 +249,7 @@ class Access:
         return self._open_anew(folder, write_before)
 
     def _open_anew(self, old: Folder | None, write_before: float | None) -> Folder:
+        deadline = time.monotonic() + self._timeout if write_before is None else write_before
         try:
             self._wait_for_threads()
             if self._folder is not old:
@@ -258,7 +259,7 @@ class Access:
                 # What SQLite knows of a file it knows for all connections of this process: a log that was replaced, or
                 # an index that cannot be written.
                 old.disconnect()
-            new = self._opened(time.monotonic() + self._timeout if write_before is None else write_before)
+            new = self._opened(deadline)
             self._unsaid += dict.fromkeys([*new.unsaid, *(old.unsaid if old is not None else ())])
             if write_before is None or new.reason is None or old is None or not old.is_current():
                 self._replace(old, new)

@@ -44,7 +44,7 @@ class _Forks:
     def __init__(self) -> None:
         self._known: weakref.WeakSet[Forkable] = weakref.WeakSet()
         self._parked: list[Forkable] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._is_registered = False
         self._confused: set[Identity] = set()
 
@@ -54,6 +54,8 @@ class _Forks:
             if not self._is_registered:  # nothing can ever be unregistered
                 self._is_registered = True
                 os.register_at_fork(before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child)
+                # Whatever interrupts the first one is lost, and the second one does what it has left.
+                os.register_at_fork(after_in_parent=self._in_parent)
             self._known.add(one)
 
     def leave(self, con: sqlite3.Connection, database: Identity) -> None:
@@ -74,11 +76,15 @@ class _Forks:
 
     def _in_parent(self) -> None:
         while self._parked:
-            self._parked.pop().resume()
-        self._lock.release()
+            self._parked[-1].resume()
+            self._parked.pop()
+        try:
+            self._lock.release()
+        except RuntimeError:  # the first time has done it all
+            pass
 
     def _in_child(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._parked.clear()
         for one in list(self._known):
             one.abandon()

@@ -3,6 +3,8 @@
 import fcntl
 import os
 import signal
+import subprocess
+import sys
 import threading
 from contextlib import closing
 
@@ -71,3 +73,34 @@ def test_a_closed_folder_is_unlocked_though_a_child_has_a_share_in_its_lock(tmp_
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:
         os.close(shared)
+
+
+INTERRUPTED = """
+import os, sys, threading
+from pathlib import Path
+from symcache_backends.disk import DiskBackend, DiskSettings, forks
+
+def interrupt(frame, event, _argument):
+    if event == "call" and frame.f_code is forks._Forks._in_parent.__code__:
+        sys.setprofile(None)
+        raise KeyboardInterrupt
+
+store = DiskBackend(DiskSettings(path=Path(sys.argv[1])))
+store.write("key", b"{}", 4e9)
+sys.setprofile(interrupt)
+if os.fork() == 0:
+    os._exit(0)
+found = []
+thread = threading.Thread(target=lambda: found.append(store.read("key")), daemon=True)
+thread.start()
+thread.join(5)
+assert found == [b"{}"]
+if os.fork() == 0:
+    os._exit(0)
+store.close()
+"""
+
+
+def test_an_interrupt_just_after_a_fork_keeps_nobody_waiting(tmp_path):
+    command = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "store")]
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
