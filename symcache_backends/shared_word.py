@@ -71,16 +71,16 @@ class SharedWord:
         Whoever still goes by ``cells`` sees that something has changed, and nothing happens to them if the file does.
         """
         self.is_lost = True
-        _guard.map_private(self._address)
-        self.cells[0] = _LOST
+        if _guard.map_private(self._address):
+            self.cells[0] = _LOST
 
     def replace_if_gone(self) -> bool:
         """Put private memory in the place of what is gone from the file; tells whether anything was."""
         if self.is_lost or self._memory.size() >= _SIZE:
             return False
         self.is_lost = True
-        _guard.map_private(self._address)
-        self.cells[0] = _LOST
+        if _guard.map_private(self._address):
+            self.cells[0] = _LOST
         return True
 
 
@@ -143,10 +143,11 @@ class _Guard:
                 self._handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(self._on_fault)
                 self._previous = self._libc.signal(signal.SIGBUS, ctypes.cast(self._handler, ctypes.c_void_p))
 
-    def map_private(self, address: int, length: int = mmap.PAGESIZE, descriptor: int = -1, offset: int = 0) -> None:
-        """Map private memory at an address, of a file or of none."""
+    def map_private(self, address: int, length: int = mmap.PAGESIZE, descriptor: int = -1, offset: int = 0) -> bool:
+        """Map private memory at an address, of a file or of none; tells whether there was any to be had."""
         flags = mmap.MAP_PRIVATE | _MAP_FIXED | (mmap.MAP_ANONYMOUS if descriptor < 0 else 0)
-        self._libc.mmap(address, length, mmap.PROT_READ | mmap.PROT_WRITE, flags, descriptor, offset)
+        given = self._libc.mmap(address, length, mmap.PROT_READ | mmap.PROT_WRITE, flags, descriptor, offset)
+        return bool(given == address)
 
     def _on_fault(self, number: int) -> None:
         try:

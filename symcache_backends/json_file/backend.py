@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import TypeVar
 from weakref import ref
 
@@ -169,10 +170,11 @@ class JsonFileBackend:
         """Compact if nobody else has the store open, as far as that can be done, and let go of it."""
         if self._closed:
             return
+        began = monotonic()
         self._files.check_thread()
         try:
             self._forks.check()
-            self._files.finish()
+            self._files.finish(began)
             drop_unused(beside(self._files.path(), ".leases"))
         except ClosedError:  # another thread was faster
             pass
@@ -180,7 +182,7 @@ class JsonFileBackend:
             why = self._unavailable(error) if isinstance(error, OSError) else error
             self._log.add(logging.INFO, "closed without compacting: %s", why)
         finally:
-            self._files.close()
+            self._files.close(began)
             self._closed = True
             self._log.tell()
 

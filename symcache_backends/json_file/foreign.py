@@ -9,13 +9,13 @@ from pathlib import Path
 
 from symcache_core.errors import ConfigurationError
 
-from ..store_time import is_noted
+from ..store_time import SIZE, is_noted
 from . import records
 
 BEHIND_THE_WORD = 8
 """Where the lock file has what is known of the store's time; before it stands the shared word."""
 
-_WORDS = 1 << 32
+_WORDS = 1 << 30
 """A word is less than half of what its eight bytes could say, and no text is."""
 
 _AT_FIRST = 1 << 16
@@ -31,7 +31,9 @@ def claim_lock(descriptor: int, path: Path) -> None:
     start = os.pread(descriptor, BEHIND_THE_WORD, 0)
     is_whole = len(start) == BEHIND_THE_WORD or not any(start)
     is_word = is_whole and int.from_bytes(start, sys.byteorder) < _WORDS
-    if not (is_word or is_noted(descriptor, BEHIND_THE_WORD)):
+    # What a crash has left of the note may be anything, but no more than that.
+    is_ours = is_word and os.fstat(descriptor).st_size <= BEHIND_THE_WORD + SIZE
+    if not (is_ours or is_noted(descriptor, BEHIND_THE_WORD)):
         raise refusal(path)
     if len(start) < BEHIND_THE_WORD:
         # Once they are safe, a crash leaves no part of a word, which might be anything.
@@ -55,6 +57,8 @@ def is_journal(text: bytes) -> bool:
     if records.AFTER_NAME in text:
         return True
     rest = text.strip(b"\0\n")
+    if text.startswith(b"\0") and _is_text(rest):  # the end of a record whose beginning was not written
+        return True
     return not rest or (b"\n" not in rest and b'{"'.startswith(rest[:2]) and not _is_whole(rest))
 
 
@@ -64,6 +68,13 @@ def refusal(path: Path) -> ConfigurationError:
         f"{path} is not a file of the json backend and is left alone: move it away, "
         "or set 'backends.json.path' to another file"
     )
+
+
+def _is_text(text: bytes) -> bool:
+    try:
+        return "\0" not in text.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def _is_whole(text: bytes) -> bool:

@@ -107,15 +107,31 @@ class SharedFiles:
                 "what 'update' calls, a signal handler or a destructor must not"
             )
 
-    def close(self) -> None:
-        """Let go of the files; another thread that is writing for too long does it when it has done."""
+    def close(self, began: float) -> None:
+        """Let go of the files; another thread that is writing for too long does it when it has done.
+
+        Args:
+            began: Since when the caller has been waiting, by ``time.monotonic``.
+        """
         self._closed = True
         try:
-            self._wait_for_threads(-math.inf if self._was_kept_out else monotonic())
+            self._wait_for_threads(began)
             with self._looking:
                 self.let_go()
         except LockTimeoutError:
             pass
+        finally:
+            try:
+                self._writing.release()
+            except RuntimeError:
+                pass
+
+    def _let_go_late(self) -> None:
+        """Let go of the files, for a thread that was writing when another one has closed them, and did not wait."""
+        try:
+            if self._writing.acquire(blocking=False):
+                with self._looking:
+                    self.let_go()
         finally:
             try:
                 self._writing.release()
@@ -154,16 +170,14 @@ class SharedFiles:
                 if opened is self._still_open():
                     self._exchange(began, to_write=False)
             finally:
+                if self._writer == thread:
+                    self._writer = 0
                 try:
-                    if self._writer == thread:
-                        self._writer = 0
-                        if self._closed:  # by another thread, which did not wait for so long
-                            self.let_go()
-                finally:
-                    try:
-                        self._writing.release()
-                    except RuntimeError:  # it was not to be had
-                        pass
+                    self._writing.release()
+                except RuntimeError:  # it was not to be had
+                    pass
+                if self._closed:
+                    self._let_go_late()
         raise ReplacedError(self._terms.path)
 
     def alone(
@@ -197,29 +211,30 @@ class SharedFiles:
                             raise
                 self._exchange(began, to_write=True)
         finally:
+            if self._writer == thread:
+                self._writer = 0
             try:
-                if self._writer == thread:
-                    self._writer = 0
-                    if self._closed:  # by another thread, which did not wait for so long
-                        self.let_go()
-            finally:
-                try:
-                    self._writing.release()
-                except RuntimeError:  # it was not to be had
-                    pass
+                self._writing.release()
+            except RuntimeError:  # it was not to be had
+                pass
+            if self._closed:
+                self._let_go_late()
         raise ReplacedError(self._terms.path)
 
-    def finish(self) -> None:
+    def finish(self, began: float) -> None:
         """Compact when there is something to drop and nobody else has the store open, for who closes it.
 
         Who has just waited for the lock in vain does not do so again.
+
+        Args:
+            began: Since when the caller has been waiting, by ``time.monotonic``.
         """
 
         def compact(view: View) -> None:
             if view.has_waste() and not view.in_use_elsewhere():
                 self._try_to_compact(self._still_open())
 
-        self.alone(compact, -math.inf if self._was_kept_out else None)
+        self.alone(compact, -math.inf if self._was_kept_out else began)
 
     def compact(self) -> None:
         """Fold the journal into the snapshot, and drop what is over; for who acts alone."""
@@ -252,10 +267,11 @@ class SharedFiles:
                 self._was_kept_out = True
                 self._opener.take(lock, opened.path, began)
                 self._was_kept_out = False
-            is_caught_up = first is not None and self._do_first(opened, first, began)
+            if first is not None:
+                self._do_first(opened, first, began)
+                began = monotonic()
             with self._looking:
-                if not is_caught_up:
-                    self._catch_up_alone(opened, monotonic() if first is not None else began)
+                self._catch_up_alone(opened, began)
                 self._owes_news = self._is_unsure = True
                 outcome = act(opened.view)
                 if opened.view.has_outgrown():
@@ -272,20 +288,15 @@ class SharedFiles:
     def _wait_for_threads(self, began: float) -> None:
         """Take the lock of those who write; the caller stands in the ``try`` that gives it back."""
         if not self._writing.acquire(blocking=False):
-            self._was_kept_out = True
             self._opener.take_among_threads(self._writing, began)
-            self._was_kept_out = False
 
-    def _do_first(self, opened: Opened, first: Callable[[View], Callable[[], None]], began: float) -> bool:
-        """Do what has to be done before; true if that was so quick that the view still is up to date."""
+    def _do_first(self, opened: Opened, first: Callable[[View], Callable[[], None]], began: float) -> None:
         with self._looking:
             self._catch_up_alone(opened, began)
             act = first(opened.view)
-            caught_up = monotonic()
         act()
         if self._opened is not opened:  # in a forked child, where nobody gives back what another thread held
             raise ReplacedError(opened.path)
-        return monotonic() < caught_up + _LOCK_EVERY
 
     def _still_open(self) -> Opened:
         if self._closed or self._opened is None:

@@ -18,6 +18,7 @@ FOREIGN = {
     ".lock": [
         TEXT,
         b"4711\n",
+        bytes(8) + TEXT,
         b"my lock\n",
         b"{}",
         b"123",
@@ -27,7 +28,15 @@ FOREIGN = {
         b"held",
         b"SQLite format 3\x00" * 4,
     ],
-    ".journal": [TEXT, b"PAR1binary\x00\x01", b'{"level":"info"}\n' * 500, b'{"a":1}', b"x", b"\n \n"],
+    ".journal": [
+        TEXT,
+        b"PAR1binary\x00\x01",
+        b'{"level":"info"}\n' * 500,
+        b'{"a":1}',
+        b"x",
+        b"\n \n",
+        bytes(3) + b" ftypisom\0\0\2\0isomavc1",
+    ],
     ".leases": [TEXT, b"mine\n", b"mine mine mine mine mine" * 3, b"\x00" * (1 << 16)],
 }
 
@@ -173,6 +182,17 @@ def test_a_file_of_leases_or_a_lock_file_that_a_power_loss_has_cut_is_this_backe
         beside(path, ".lock").write_bytes(bytes(size))
     with closing(JsonFileBackend(path)) as store:
         use(store)
+
+
+def test_of_a_record_a_power_loss_may_leave_any_part_behind_zeros(path):
+    with closing(JsonFileBackend(path)) as store:
+        store.write("a", '{"name":"Zürich"}'.encode(), FAR)
+        record = beside(path, ".journal").read_bytes()
+    for lost in range(len(record)):
+        if record[lost] & 0xC0 != 0x80:  # no part of a letter: the next one shows that it is text all the same
+            beside(path, ".journal").write_bytes(bytes(lost) + record[lost:])
+            with closing(JsonFileBackend(path)) as store:
+                assert list(store.keys()) in (["a"], [])
 
 
 def test_files_that_a_power_loss_has_left_full_of_zeros_are_this_backends(path):

@@ -344,6 +344,8 @@ def test_an_interrupt_around_the_lock_leaves_it_free_and_others_told(opened, pat
 
     def interrupted(self, *arguments):
         monkeypatch.setattr(owner, where, really)
+        if where == "take":
+            threading.Timer(SHORT / 10, fcntl.flock, (locked, fcntl.LOCK_UN)).start()
         if where != "_release":  # that is interrupted at its very beginning
             really(self, *arguments)
         raise KeyboardInterrupt
@@ -352,7 +354,7 @@ def test_an_interrupt_around_the_lock_leaves_it_free_and_others_told(opened, pat
     if where == "take":
         with path.with_name("s.json.lock").open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            threading.Timer(SHORT / 10, fcntl.flock, (os.dup(file.fileno()), fcntl.LOCK_UN)).start()
+            locked = os.dup(file.fileno())
             with pytest.raises(KeyboardInterrupt):
                 one.write("b", b"{}", FAR)
     else:

@@ -12,7 +12,7 @@ from patience import PATIENCE
 
 import symcache_core.file_lock
 from symcache_backends.disk import DiskBackend, DiskSettings, access, database, folder
-from symcache_backends.json_file import JsonSettings, open_json, shared_files
+from symcache_backends.json_file import JsonSettings, open_json
 from symcache_core.errors import ClosedError, LockTimeoutError
 
 backend = None
@@ -106,9 +106,21 @@ def test_who_closes_does_not_wait_for_ever_for_an_update_whose_end_is_told(opene
         again.write("b", b"{}", FAR)
 
 
-def test_what_an_update_calls_for_long_may_move_the_store_and_is_called_again(opened, tmp_path, monkeypatch):
-    monkeypatch.setattr(shared_files, "_LOCK_EVERY", 0.0)
+def test_who_closes_waits_for_an_update_that_soon_ends_though_others_wait_as_well(opened, update):
+    store = opened(PATIENCE)
+    go_on = update(store)
+    others = [threading.Thread(target=call) for call in (lambda: store.write("b", b"{}", FAR), store.close)]
+    for other in others:
+        other.start()
+    assert go_on() is None
+    for other in others:
+        other.join(PATIENCE)
+        assert not other.is_alive()
+    with closing(opened()) as again:
+        assert again.read("key") == b'{"updated":1}'
 
+
+def test_what_an_update_calls_may_move_the_store_and_is_called_again(opened, tmp_path):
     def change(entry):
         seen.append(entry)
         if len(seen) == 1:
