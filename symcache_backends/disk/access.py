@@ -314,7 +314,8 @@ class Access:
             folder.retire(closes_files=deadline is not None)
         finally:
             if deadline is not None and folder.lock.number >= 0:
-                fcntl.flock(folder.lock.number, fcntl.LOCK_UN)
+                with suppress(OSError):  # closing it unlocks it, too
+                    fcntl.flock(folder.lock.number, fcntl.LOCK_UN)
 
     def _wait_for_threads(self) -> None:
         """Take the mutex; the caller stands in the ``try`` that gives it back."""

@@ -231,8 +231,8 @@ class Folder:
         self._is_retired = True
         self.disconnect()
         if closes_files:
-            if self.lock.number >= 0:
-                # A child that was just being forked may have a share in it, and closing it here would leave it locked.
+            # A child that was just being forked may have a share in it, and closing it here would leave it locked.
+            with suppress(OSError, ValueError):  # ValueError: it is closed already
                 fcntl.flock(self.lock.number, fcntl.LOCK_UN)
             self.lock.close()
             self._word_file.close()
