@@ -57,7 +57,7 @@ def is_journal(text: bytes) -> bool:
     if records.AFTER_NAME in text:
         return True
     rest = text.strip(b"\0\n")
-    if text.startswith(b"\0") and _is_text(rest):  # the end of a record whose beginning was not written
+    if b"\0" in text and text[:1] in (b"\0", b"{") and _is_text(text):  # a record of which a part was not written
         return True
     return not rest or (b"\n" not in rest and b'{"'.startswith(rest[:2]) and not _is_whole(rest))
 
@@ -71,10 +71,8 @@ def refusal(path: Path) -> ConfigurationError:
 
 
 def _is_text(text: bytes) -> bool:
-    try:
-        return "\0" not in text.decode()
-    except UnicodeDecodeError:
-        return False
+    """Whether there are no control characters in it but line ends, and what a power loss leaves."""
+    return min(text.replace(b"\0", b" ").replace(b"\n", b" ")) >= ord(" ")
 
 
 def _is_whole(text: bytes) -> bool:
