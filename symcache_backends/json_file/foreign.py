@@ -33,10 +33,12 @@ def claim_lock(descriptor: int, path: Path) -> None:
     is_word = is_whole and int.from_bytes(start, sys.byteorder) < _WORDS
     # What a crash has left of the note may be anything, but no more than that.
     is_ours = is_word and os.fstat(descriptor).st_size <= BEHIND_THE_WORD + SIZE
-    if not (is_ours or is_noted(descriptor, BEHIND_THE_WORD)):
+    is_known = is_noted(descriptor, BEHIND_THE_WORD)
+    if not (is_ours or is_known):
         raise refusal(path)
-    if len(start) < BEHIND_THE_WORD:
-        # Once they are safe, a crash leaves no part of a word, which might be anything.
+    if not is_known and not any(start):
+        # Once they are safe, a crash leaves no part of a word, which might be anything. Whoever wrote zeros here before
+        # may have been killed before that.
         os.pwrite(descriptor, bytes(BEHIND_THE_WORD), 0)
         os.fsync(descriptor)
 

@@ -4,7 +4,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from types import SimpleNamespace
 
 import pytest
@@ -107,9 +107,13 @@ def test_who_closes_does_not_wait_for_ever_for_an_update_whose_end_is_told(opene
 
 
 def test_who_closes_waits_for_an_update_that_soon_ends_though_others_wait_as_well(opened, update):
+    def write():
+        with suppress(ClosedError):  # it may have been closed first
+            store.write("b", b"{}", FAR)
+
     store = opened(PATIENCE)
     go_on = update(store)
-    others = [threading.Thread(target=call) for call in (lambda: store.write("b", b"{}", FAR), store.close)]
+    others = [threading.Thread(target=call) for call in (write, store.close)]
     for other in others:
         other.start()
     assert go_on() is None
