@@ -101,17 +101,7 @@ class Access:
         """Ask the folder; it is called again where that turns out to be another one by now."""
         self.check()
         try:
-            for _ in _OPENINGS:
-                folder = self._current()
-                try:
-                    return ask(folder)
-                except ReplacedError:
-                    folder.is_stale = True
-                    self._check_open()
-                except sqlite3.Error as error:
-                    folder.is_stale = _makes_stale(error)
-                    raise
-            raise self.unavailable("it is replaced all the time")
+            return self._retried(ask)
         except (sqlite3.Error, OSError) as error:
             raise self._in_our_words(error) from error
 
@@ -123,7 +113,7 @@ class Access:
         try:
             self._wait_for_threads()
             self._writer = me
-            return self._acted(act, deadline)
+            return self._retried(lambda folder: self._locked(folder, act, deadline), deadline)
         except (sqlite3.Error, OSError) as error:
             raise self._in_our_words(error) from error
         finally:
@@ -192,11 +182,12 @@ class Access:
         if self._is_closed:
             raise ClosedError(f"the diskcache backend at {self._settings.path} is closed")
 
-    def _acted(self, act: Callable[[Folder], T], deadline: float) -> T:
+    def _retried(self, act: Callable[[Folder], T], write_before: float | None = None) -> T:
+        """Act on the folder that is at the path, again where it turns out to be another one by now."""
         for _ in _OPENINGS:
-            folder = self._current(deadline)
+            folder = self._current(write_before)
             try:
-                return self._locked(folder, act, deadline)
+                return act(folder)
             except ReplacedError:
                 folder.is_stale = True
                 self._check_open()

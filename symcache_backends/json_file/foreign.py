@@ -16,7 +16,7 @@ BEHIND_THE_WORD = 8
 """Where the lock file has what is known of the store's time; before it stands the shared word."""
 
 _WORDS = 1 << 30
-"""A word is less than half of what its eight bytes could say, and no text is."""
+"""Every word is less, so that half of its bytes are zeros, which no text has."""
 
 _AT_FIRST = 1 << 16
 
