@@ -112,7 +112,10 @@ class RedisServer:
                 with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
                     connection.sendall(b"PING\r\n")
                     # A "+PONG", or a "-NOAUTH" of one that wants a password; another program's port may say anything.
-                    return connection.recv(1) in b"+-" and self.process.poll() is None
+                    reply = connection.recv(100)
+                if reply.startswith(b"-LOADING"):  # it reads what it had, and refuses everything meanwhile
+                    continue
+                return reply[:1] in (b"+", b"-") and self.process.poll() is None
             except ConnectionRefusedError:
                 continue
         return False

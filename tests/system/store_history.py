@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from linearizability import Operation
 from patience import PATIENCE
@@ -87,6 +88,14 @@ def processes_of(notes):
             yield json.loads(first)[1]
 
 
+class Failure(NamedTuple):
+    """Something that was reported to have failed: the notes of whom, what it was, and what the error said."""
+
+    who: str
+    what: str
+    why: str
+
+
 @dataclass
 class History:
     """What all processes saw.
@@ -95,7 +104,7 @@ class History:
     """
 
     operations: list[Operation] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
     crashed: list[str] = field(default_factory=list)
     slowest: tuple[float, str] = (0.0, "")
     began: int = 0
@@ -125,7 +134,7 @@ def _add(history, path):
             case "failed", (number, end, why):
                 begun = under_way.pop(number)
                 history.slowest = max(history.slowest, ((end - begun[3]) / 1e9, begun[0]))
-                history.failed.append(f"{begun[0]}: {why}")
+                history.failed.append(Failure(path.stem, begun[0], why))
                 history.operations += _operations(*begun, None, None)
             case "crashed", trace:
                 history.crashed.append(trace)
