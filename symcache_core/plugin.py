@@ -53,7 +53,7 @@ class Backend:
     api: int = API_VERSION
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9_-]*", self.name):
+        if not (isinstance(self.name, str) and re.fullmatch(r"[a-z][a-z0-9_-]*", self.name)):
             raise ValueError(f"backend name {self.name!r}: use lower-case letters, digits, '_' and '-'")
 
 

@@ -123,8 +123,10 @@ class BulkSymbolCache(SymbolCache, Protocol):
 class StorageBackend(Protocol):
     """Bytes under keys. It knows no clock, no policy, no provider and no codec; any thread may call it.
 
-    Keys are any text without lone surrogates, compared character by character. An entry is one line of UTF-8 JSON,
-    given back byte for byte. Every error that comes out is one of :mod:`symcache_core.errors`.
+    Keys are any text without lone surrogates, compared character by character. The core's are no longer than 511 bytes
+    of UTF-8; a longer one is stored just as well, or refused with a BackendError. An entry is one line of UTF-8 JSON,
+    given back byte for byte; one of a megabyte has to fit, and what is longer is stored or refused likewise. Every
+    error that comes out is one of :mod:`symcache_core.errors`.
     """
 
     def read(self, key: str) -> bytes | None:
@@ -137,7 +139,8 @@ class StorageBackend(Protocol):
         Args:
             key: Where.
             entry: What.
-            keep_until: Seconds since the epoch after which the backend may drop the entry; it need not.
+            keep_until: Seconds since the epoch (UTC), by this machine's clock, until which the entry must be there;
+                after that the backend may drop it, and need not.
         """
         ...
 

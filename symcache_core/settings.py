@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -51,7 +53,12 @@ Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_i
 
 
 def _split(value: object) -> object:
-    return tuple(filter(None, re.split(r"[\s,]+", value))) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):  # as variables for other lists have it
+        with suppress(ValueError):
+            return json.loads(value)
+    return tuple(filter(None, re.split(r"[\s,]+", value)))
 
 
 class SymcacheSettings(BaseSettings):

@@ -97,5 +97,7 @@ def _broken_plugins(settings: SymcacheSettings) -> Iterator[Check]:
     for report in reports:
         if report.error:
             yield Check(f"plug-in {report.name}", "warn", f"{report.error} (from {report.source})")
-    if not any(report.error for report in reports):
+        elif not report.is_identified:
+            yield Check(f"plug-in {report.name}", "warn", report.source, advice="install its distribution anew")
+    if all(report.is_identified and not report.error for report in reports):
         yield Check("plug-ins", "ok", ", ".join(report.name for report in reports))

@@ -3,24 +3,13 @@
 import re
 import subprocess
 import sys
-from importlib.metadata import EntryPoint, entry_points
 
 import pytest
+from site_packages import WORKING
 
-from symcache_core import registry as registry_module
 from symcache_core.errors import ConfigurationError, DuplicateBackendError, UnknownBackendError
 from symcache_core.plugin import Backend
 from symcache_core.registry import Registry
-
-WORKING = """
-from pydantic import BaseModel
-from symcache_core import Backend, hookimpl
-from symcache_backends.memory import MemoryBackend, MemorySettings
-
-@hookimpl
-def symcache_backends():
-    yield Backend(name="{name}", settings=MemorySettings, open=MemoryBackend)
-"""
 
 BROKEN = {
     "raises on import": ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
@@ -43,35 +32,27 @@ BROKEN = {
         "from symcache_core import hookimpl\n@hookimpl\ndef symcache_backends():\n    return ['third']",
         "gives a str, not a Backend",
     ),
+    "gives one, not several": (
+        WORKING.format(name="third").replace("yield", "return"),
+        "its hook gives a Backend: make 'symcache_backends' a plain 'def' that yields backends",
+    ),
+    "hook is async": (
+        WORKING.format(name="third").replace("def symc", "async def symc").replace("yield", "return"),
+        "its hook gives a coroutine: make 'symcache_backends' a plain 'def' that yields backends",
+    ),
+    "hook is an async iterator": (
+        WORKING.format(name="third").replace("def symc", "async def symc"),
+        "its hook gives a async_generator: make 'symcache_backends' a plain 'def' that yields backends",
+    ),
     "gives None": (
         "from symcache_core import hookimpl\n@hookimpl\ndef symcache_backends():\n    return None",
         "gives no backend 'third'",
     ),
     "gives another name": (WORKING.format(name="fourth"), "gives no backend 'third'"),
+    "no name": (WORKING.format(name="third").replace('"third"', "3"), "backend name 3: use lower-case letters"),
     "bad name": (WORKING.format(name="Third!"), "use lower-case letters"),
     "is too new": (WORKING.format(name="third").replace("open=", "api=2, open="), "plug-in interface 2"),
 }
-
-
-@pytest.fixture
-def install(tmp_path, monkeypatch):
-    """Install a distribution as importlib.metadata sees one: a module, and its entry point beside it."""
-    site = tmp_path / "site-packages"
-    monkeypatch.syspath_prepend(str(site))
-    installed = []
-
-    def install(name, module, source, distribution=None):
-        distribution = distribution or f"symcache-{name}"
-        info = site / f"{distribution.replace('-', '_')}-1.0.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[symcache]\n{name} = {module}\n")
-        (site / f"{module}.py").write_text(source)
-        installed.append(module)
-
-    yield install
-    for module in installed:
-        sys.modules.pop(module, None)
 
 
 def test_our_own_backends_come_through_entry_points_like_anyones():
@@ -81,6 +62,13 @@ def test_our_own_backends_come_through_entry_points_like_anyones():
         assert reports[name].error is None
         assert [backend.name for backend in reports[name].backends] == [name]
         assert reports[name].source.startswith("symcache ")
+
+
+def test_a_malformed_backend_hurts_no_other_of_its_module(install):
+    working = WORKING.format(name="third")
+    malformed = working[working.rindex("    yield") :].replace('"third"', '"fourth", api="one"')
+    install("third", "third_plugin", f"{working}\n{malformed}")
+    assert Registry().backend("third").name == "third"
 
 
 def test_a_third_partys_backend_is_there_by_name(install, tmp_path):
@@ -112,12 +100,52 @@ def test_nobody_shadows_a_backend_that_comes_with_symcache(install, tmp_path):
     assert Registry().backend("json").settings.__module__ == "symcache_backends.json_file"
 
 
-def test_of_two_that_claim_a_name_the_second_is_refused(install):
+def test_a_claim_on_a_name_of_ours_is_warned_of_once_and_does_no_harm(install, tmp_path, caplog):
+    install("memory", "claiming_plugin", "raise RuntimeError('never imported')", distribution="loud-memory")
+    for _ in range(2):
+        Registry().open("memory", {}, base_dir=tmp_path, data_dir=tmp_path).close()
+        Registry().backend("json")
+    (record,) = caplog.records
+    assert re.fullmatch(r"backend 'memory' of loud-memory 1\.0 is not used: symcache \S+ has one", record.getMessage())
+    assert record.levelname == "WARNING"
+
+
+def test_of_two_that_claim_a_name_neither_is_taken_and_both_are_named(install, tmp_path):
     install("third", "third_plugin_a", WORKING.format(name="third"), distribution="a-third")
     install("third", "third_plugin_b", WORKING.format(name="third"), distribution="b-third")
-    by_source = {report.source: report for report in Registry().reports() if report.name == "third"}
-    assert by_source["a-third 1.0"].error is None
-    assert "DuplicateBackendError" in by_source["b-third 1.0"].error
+    told = "backend 'third' is claimed by third (a-third 1.0) and third (b-third 1.0); remove one"
+    with pytest.raises(DuplicateBackendError) as raised:
+        Registry().backend("third")
+    assert str(raised.value) == told
+    assert not {"third_plugin_a", "third_plugin_b"} & set(sys.modules)
+    reports = [report for report in Registry().reports() if report.name == "third"]
+    assert [(report.source, report.error, report.backends) for report in reports] == [
+        ("a-third 1.0", f"DuplicateBackendError: {told}", ()),
+        ("b-third 1.0", f"DuplicateBackendError: {told}", ()),
+    ]
+    Registry().open("memory", {}, base_dir=tmp_path, data_dir=tmp_path).close()
+
+
+def test_a_claim_stands_even_if_its_plugin_is_broken(install):
+    install("third", "third_plugin_a", "raise RuntimeError('no licence')", distribution="a-third")
+    install("third", "third_plugin_b", WORKING.format(name="third"), distribution="b-third")
+    with pytest.raises(DuplicateBackendError, match=r"a-third 1\.0.* and .*b-third 1\.0"):
+        Registry().backend("third")
+    by_source = {report.source: report.error for report in Registry().reports()}
+    assert by_source["a-third 1.0"] == "RuntimeError: no licence"
+    assert "is claimed by" in by_source["b-third 1.0"]
+
+
+def test_a_claim_of_the_setting_on_an_installed_name_shows_where_both_are_listed(install, tmp_path, monkeypatch):
+    install("third", "third_plugin", WORKING.format(name="third"))
+    (tmp_path / "my_own_third.py").write_text(WORKING.format(name="third"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = Registry(["my_own_third"])
+    with pytest.raises(DuplicateBackendError) as raised:
+        registry.backend("third")
+    errors = {report.name: report.error for report in registry.reports()}
+    assert errors["third"] == errors["my_own_third"] == f"DuplicateBackendError: {raised.value}"
+    assert {error for name, error in errors.items() if "third" not in name} == {None}
 
 
 def test_a_setting_registers_a_module_without_packaging(tmp_path, monkeypatch):
@@ -193,8 +221,8 @@ def test_every_broken_module_of_the_setting_is_named_when_the_backend_is_not_fou
     with pytest.raises(ConfigurationError) as raised:
         Registry(["no_such_one", "no_such_other"]).backend("mine")
     assert str(raised.value) == (
-        "plug-in 'no_such_one': ModuleNotFoundError: No module named 'no_such_one'; "
-        "plug-in 'no_such_other': ModuleNotFoundError: No module named 'no_such_other'"
+        "plug-in 'no_such_one' (setting 'plugins'): ModuleNotFoundError: No module named 'no_such_one'; "
+        "plug-in 'no_such_other' (setting 'plugins'): ModuleNotFoundError: No module named 'no_such_other'"
     )
 
 
@@ -202,7 +230,7 @@ def test_of_an_installed_backend_that_is_broken_only_its_own_plugin_is_named(ins
     install("third", "third_plugin", "raise RuntimeError('no licence')")
     with pytest.raises(ConfigurationError) as raised:
         Registry(["no_such_one"]).backend("third")
-    assert str(raised.value) == "plug-in 'third': RuntimeError: no licence"
+    assert str(raised.value) == "plug-in 'third' (symcache-third 1.0): RuntimeError: no licence"
 
 
 def test_a_name_that_is_near_none_is_not_taken_for_another():
@@ -217,11 +245,10 @@ def test_after_a_refused_plugin_the_others_are_still_reported(install):
     install("zoo", "zoo_plugin", WORKING.format(name="zoo"))
     reports = Registry().reports()
     assert [(report.name, report.error is None) for report in reports][-3:] == [
-        ("third", True),
+        ("third", False),
         ("third", False),
         ("zoo", True),
     ]
-    assert reports[-2].error == "DuplicateBackendError: backend 'third' is already provided by a-third 1.0"
 
 
 @pytest.mark.parametrize(
@@ -265,7 +292,8 @@ def test_a_backend_that_fails_to_open_in_a_way_of_its_own_is_at_fault(install, t
     with pytest.raises(ConfigurationError) as raised:
         Registry().open("third", {}, base_dir=tmp_path, data_dir=tmp_path)
     assert str(raised.value) == (
-        "backend 'third' failed to open with ZeroDivisionError; this is a fault in the backend"
+        "plug-in 'third' (symcache-third 1.0): backend 'third' failed to open with ZeroDivisionError; "
+        "this is a fault in the backend"
     )
     assert isinstance(raised.value.__cause__, ZeroDivisionError)
 
@@ -292,12 +320,18 @@ def test_what_a_plugin_does_wrong_is_said_under_its_own_name(install, source, er
     assert reports["third"].backends == ()
 
 
-def test_a_plugin_of_no_distribution_goes_by_its_module_and_comes_after_ours(install, monkeypatch):
-    install("memory", "homeless_plugin", WORKING.format(name="memory"))
-    (ours,) = entry_points(group="symcache", name="json")
-    homeless = EntryPoint("memory", "homeless_plugin", "symcache")
-    monkeypatch.setattr(registry_module, "entry_points", lambda group: [homeless, ours])
-    assert [(report.name, report.source.split()[0]) for report in Registry().reports()] == [
-        ("json", "symcache"),
-        ("memory", "homeless_plugin"),
-    ]
+def test_where_a_plugin_is_shows_whether_it_works_or_not(site, install):
+    install("third", "third_plugin", WORKING.format(name="third"))
+    install("zoo", "zoo_plugin", "raise RuntimeError('no licence')")
+    files = {report.name: report.file for report in Registry().reports()}
+    assert files["third"] == str(site.folder / "third_plugin.py")
+    assert files["zoo"] == str(site.folder / "zoo_plugin.py")
+    assert files["memory"].endswith("memory.py")
+
+
+def test_an_error_of_a_plugin_is_one_line_whatever_its_text_does(install):
+    source = "class Odd(Exception):\n    def __str__(self):\n        raise KeyError\nraise Odd"
+    install("odd", "odd_plugin", source)
+    install("third", "third_plugin", "raise RuntimeError('first\\n\\n  second')")
+    errors = {report.name: report.error for report in Registry().reports()}
+    assert (errors["odd"], errors["third"]) == ("Odd", "RuntimeError: first second")

@@ -95,9 +95,16 @@ def test_a_pyproject_without_a_table_of_ours_is_told_from_one_with_a_mistake(tmp
         assert SymcacheSettings().backend == "json"
 
 
-def test_modules_in_the_environment_are_parted_by_commas(monkeypatch):
-    monkeypatch.setenv("SYMCACHE_PLUGINS", "one.module, another")
+@pytest.mark.parametrize("text", ["one.module, another", "one.module another", '["one.module", "another"]'])
+def test_modules_in_the_environment_are_parted_by_commas_or_a_list(monkeypatch, text):
+    monkeypatch.setenv("SYMCACHE_PLUGINS", text)
     assert SymcacheSettings().plugins == ("one.module", "another")
+
+
+def test_a_list_of_modules_that_is_none_is_an_error(monkeypatch):
+    monkeypatch.setenv("SYMCACHE_PLUGINS", "[1, 2]")
+    with pytest.raises(ConfigurationError, match="plugins"):
+        SymcacheSettings()
 
 
 def test_a_malformed_table_in_the_environment_is_an_error_without_its_value(monkeypatch):
