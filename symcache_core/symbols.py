@@ -26,6 +26,9 @@ from .messages import shown
 
 MAX_LENGTH = 128
 
+MAX_KEY_BYTES = 511
+"""How long a storage key may be, in bytes of UTF-8; what LMDB takes, and of all common storage it takes the least."""
+
 # Security types of the Interactive Brokers API, https://ibkrcampus.com/campus/ibkr-api-page/contracts/
 ASSET_TYPES = frozenset("STK CASH FUT CONTFUT OPT FOP IND CFD BOND CMDTY CRYPTO FUND WAR BAG NEWS".split())
 
@@ -114,13 +117,23 @@ class Instrument:
         """The storage key: ``provider|type|symbol|venue|currency``, percent-escaped.
 
         ``|class|multiplier`` follows where the symbol says one of them.
+
+        Raises:
+            InvalidSymbolError: The key would be longer than 511 bytes: each letter that is not ASCII takes several.
         """
         is_narrow = bool(self.trading_class or self.multiplier)
         if not (self.asset_type or self.venue or self.currency or is_narrow):  # as most are, and storing is to be fast
-            return f"{_escaped(provider)}||{_escaped(self.symbol)}||"
-        fields = (provider, self.asset_type, self.symbol, self.venue, self.currency)
-        narrower = (self.trading_class, self.multiplier) if is_narrow else ()
-        return "|".join(map(_escaped, fields + narrower))
+            key = f"{_escaped(provider)}||{_escaped(self.symbol)}||"
+        else:
+            fields = (provider, self.asset_type, self.symbol, self.venue, self.currency)
+            narrower = (self.trading_class, self.multiplier) if is_narrow else ()
+            key = "|".join(map(_escaped, fields + narrower))
+        if len(key) > MAX_KEY_BYTES:  # it is ASCII: a character is a byte
+            raise InvalidSymbolError(
+                f"symbol {str(self)!a} takes {len(key)} bytes as a key: at most {MAX_KEY_BYTES} are allowed, and each "
+                "letter that is not ASCII takes several"
+            )
+        return key
 
     def unqualified(self) -> Self:
         """The same symbol as the provider makes of it without being told more; a currency pair is told by its two."""

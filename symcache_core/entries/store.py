@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from ..concurrency.locks import KeyLocks
 from ..errors import CorruptEntryError, NewerSchemaError
 from ..models import CachedSymbolInfo
 from ..protocols import FOREVER, CanBatch, CanBeReadOnly, CanSize, CanUpdate, StorageBackend
+from ..symbols import MAX_KEY_BYTES
 from . import codec
 
 log = logging.getLogger("symcache")
@@ -140,9 +142,10 @@ class EntryStore:
         """
         if line is None:
             return
-        log.warning("symbol cache entry %s could not be understood; its bytes are kept under @corrupt|%s", key, key)
+        name = _aside(key)
+        log.warning("symbol cache entry %s could not be understood; its bytes are kept under %s", key, name)
         aside = json.dumps({"corrupt": base64.b64encode(line).decode()}).encode()
-        self._backend.write(f"@corrupt|{key}", aside, FOREVER)
+        self._backend.write(name, aside, FOREVER)
 
     def delete(self, key: str) -> bool:
         """Drop one entry; tells whether it was there."""
@@ -155,6 +158,12 @@ class EntryStore:
     def clear(self) -> int:
         """Drop every entry of this provider; tells how many there were."""
         return sum(self._backend.delete(key) for key in list(self.keys()))
+
+
+def _aside(key: str) -> str:
+    """Where to keep what an entry was; a key that has no room for the prefix has its hash there."""
+    name = f"@corrupt|{key}"
+    return name if len(name) <= MAX_KEY_BYTES else f"@corrupt|{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def _decoded(key: str, line: bytes) -> CachedSymbolInfo | None:

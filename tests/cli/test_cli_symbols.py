@@ -41,6 +41,15 @@ def test_of_several_symbols_each_is_reported_and_the_worst_decides(host, invoke)
     assert "\x07" not in done.stderr
 
 
+def test_a_symbol_whose_key_would_be_too_long_is_an_invalid_one(host, invoke):
+    before = host.requests()
+    for command in ("validate", "get", "forget", "why"):
+        done = invoke(command, "\N{CJK UNIFIED IDEOGRAPH-80A1}" * 128)
+        assert done.exit_code == 2, command
+        assert "at most 511" in done.stderr
+    assert host.requests() == before
+
+
 def test_a_second_validate_makes_no_host_call(host, invoke):
     before = host.requests()
     first, second = invoke("validate", "JEPI", "--json"), invoke("validate", "JEPI", "--json")

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from decimal import Decimal
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -193,6 +194,26 @@ def test_what_cannot_be_a_symbol_is_refused(text):
 
 def test_a_symbol_may_have_128_characters_besides_surrounding_space():
     assert Instrument.parse(" " + "A" * 128 + " ").symbol == "A" * 128
+
+
+@pytest.mark.parametrize("letter", ["A", "%", "\u00c9", "\u80a1", "\N{CHART WITH UPWARDS TREND}"])
+@pytest.mark.parametrize("provider", ["ib", "replay", "p" * 400])
+def test_a_key_is_at_most_511_bytes_long_or_the_symbol_is_invalid(letter, provider):
+    for length in range(1, 129):
+        instrument = Instrument.parse(letter * length)
+        whole = "|".join((provider, "", quote(letter * length, safe=" /"), "", ""))
+        if len(whole.encode()) <= 511:
+            assert instrument.key(provider) == whole
+        else:
+            with pytest.raises(InvalidSymbolError, match=r"takes \d+ bytes as a key: at most 511"):
+                instrument.key(provider)
+
+
+def test_a_qualified_symbol_has_no_longer_a_key():
+    fits = f"STK:{'A' * 80}@SMART:USD,class={'B' * 20}"
+    assert len(Instrument.parse(fits).key("p" * 394)) == 511
+    with pytest.raises(InvalidSymbolError, match="at most 511"):
+        Instrument.parse(fits).key("p" * 395)
 
 
 @pytest.mark.parametrize("text", ["\u00dfpx", "\u017fPX", "\ufb01x", "\u0131BM", "a\u00dfc@TSE"])

@@ -279,6 +279,12 @@ def test_a_body_that_is_no_json_is_refused_and_hurts_nobody(host, content):
     assert host.http.get("/health").json()["healthy"]
 
 
+def test_a_symbol_whose_key_would_be_too_long_is_an_invalid_one(host):
+    answer = post(host, "/data/validate", symbol="\N{CJK UNIFIED IDEOGRAPH-80A1}" * 128, timeframes=["1d"])
+    assert (answer["success"], answer["error_kind"], answer["error_code"]) == (False, "permanent", "invalid_symbol")
+    assert "at most 511" in answer["error"]
+
+
 @pytest.mark.parametrize("symbol", ["../../etc/passwd", "NUL", "%s%n", "' OR 1=1 --", "<b>", "ÅÄÖ", "股票", "A" * 128])
 def test_a_hostile_symbol_is_only_an_unknown_one(host, symbol):
     answer = post(host, "/data/validate", symbol=symbol, timeframes=["1d"])

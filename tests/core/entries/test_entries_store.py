@@ -67,6 +67,19 @@ def test_bytes_that_cannot_be_understood_count_as_nothing_and_are_kept_beside_th
     ]
 
 
+@pytest.mark.parametrize("length", [502, 503, 511])
+def test_what_is_kept_aside_has_a_key_of_its_own_that_is_not_too_long(store, backend, caplog, length):
+    for end in "12":
+        key = "ib||" + "K" * (length - 7) + f"{end}||"
+        backend.write(key, end.encode(), FOREVER)
+        store.set_aside(key, backend.read(key))
+        name, _until = backend.written[-1]
+        assert len(name) <= 511
+        assert name in caplog.messages[-1]
+    kept = [key for key in backend.keys() if key.startswith("@corrupt|")]
+    assert len(kept) == 2, "two damaged entries are kept under one key"
+
+
 def test_of_an_update_that_is_tried_again_only_the_last_try_counts(tmp_path):
     class Optimistic(FaultyBackend):
         """Has the change made twice, as somebody else has written in between."""
