@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from symcache_core.concurrency.forks import closed_in_children
 from symcache_core.file_lock import process
@@ -92,6 +93,26 @@ class FileLease:
         assert self._file is not None, "it has been opened"
         with suppress(OSError):  # on a full disk nobody is told whose it is
             os.pwrite(self._file.fileno(), record, self._place)
+
+
+class HeldLeases:
+    """The leases that one store has given and nobody has released."""
+
+    def __init__(self) -> None:
+        self._held: WeakValueDictionary[int, FileLease] = WeakValueDictionary()
+
+    def take(self, path: Path, key: str) -> FileLease | None:
+        """Take one; as :func:`try_lease`."""
+        lease = try_lease(path, key)
+        if lease is not None:
+            self._held[id(lease)] = lease
+        return lease
+
+    def release_all(self) -> None:
+        """Release those that are still held."""
+        for reference in self._held.valuerefs():
+            if (lease := reference()) is not None:
+                lease.release()
 
 
 def try_lease(path: Path, key: str) -> FileLease | None:

@@ -168,13 +168,14 @@ class RedisBackend:
     def update(self, key: str, change: Callable[[bytes | None], tuple[bytes, float] | None]) -> None:
         """Replace an entry by what ``change`` makes of it; asks again if somebody else was faster."""
         name = self._name(key)
-        with self._mapped():
-            while True:
+        while True:
+            with self._mapped():
                 entry = self._get(name)
-                changed = change(entry)
-                if changed is None:
-                    return
-                new, keep_until = changed
+            changed = change(entry)
+            if changed is None:
+                return
+            new, keep_until = changed
+            with self._mapped():
                 if self._swap(keys=[name], args=[entry or b"", new, _milliseconds(keep_until)]):
                     return
 
@@ -260,10 +261,13 @@ class RedisBackend:
     def _closed_error(self) -> ClosedError:
         return ClosedError(f"the redis backend at {self._address} is closed")
 
-    @contextmanager
-    def _mapped(self) -> Iterator[None]:
+    def _check(self) -> None:
         if self._closed:
             raise self._closed_error()
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        self._check()
         try:
             yield
         except RedisError as error:
@@ -271,12 +275,23 @@ class RedisBackend:
                 raise self._closed_error() from error
             self._leases.is_out_of_reach = isinstance(error, UnreachableError | SilentError)
             raise self._unavailable(error) from error
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                # The interrupted call may have given back a connection that its reply is still on the way to.
-                self._pool.reset()  # type: ignore[no-untyped-call]  # redis-py has no types for it
+        except Exception as error:
+            # redis-py stumbles, in whatever way, over a connection that is closed under its hands.
+            if self._closed:
+                raise self._closed_error() from error
             raise
+        except BaseException:
+            # The interrupted call may have given back a connection that its reply is still on the way to.
+            self._pool.reset()  # type: ignore[no-untyped-call]  # redis-py has no types for it
+            raise
+        finally:
+            self._disconnect_if_closed()
         self._leases.is_out_of_reach = False
+
+    def _disconnect_if_closed(self) -> None:
+        """Let go of the connection that a call may have opened again beside ``close``."""
+        if self._closed:
+            self._pool.disconnect()
 
     def _unavailable(self, why: object) -> BackendUnavailableError:
         return BackendUnavailableError(f"redis server {self._address} (setting 'backends.redis.url'): {why}")

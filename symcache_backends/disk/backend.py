@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -13,7 +13,8 @@ from typing import Any
 from symcache_core.errors import BackendUnavailableError, LockTimeoutError
 from symcache_core.protocols import LeaseHolder
 
-from ..file_lease import FileLease, drop_unused, holder_of, try_lease
+from ..file_lease import FileLease, HeldLeases, drop_unused, holder_of
+from ..own_errors import Change, updated_by
 from . import rows
 from .access import Access
 from .folder import Folder, ReplacedError
@@ -47,6 +48,7 @@ class DiskBackend:
         self._note = rows.use_note(settings.eviction)
         self._upkeep = Upkeep(None, settings.eviction, settings.size_limit)
         self._writes = 0
+        self._leases = HeldLeases()
         self._access = Access(settings)
 
     def read(self, key: str) -> bytes | None:
@@ -68,12 +70,14 @@ class DiskBackend:
         """Write each ``key: (entry, keep_until)``, in one transaction."""
         self._access.alone(lambda folder: self._put(folder, entries))
 
-    def update(self, key: str, change: Callable[[bytes | None], tuple[bytes, float] | None]) -> None:
+    def update(self, key: str, change: Change) -> None:
         """Replace an entry by what ``change`` makes of it, while nobody else can write.
 
         No transaction is open meanwhile: the folder's lock keeps the other writers out, and ``change`` may take long.
         """
+        updated_by(change, partial(self._update, key))
 
+    def _update(self, key: str, change: Change) -> None:
         def put_changed(folder: Folder) -> Found:
             found = folder.run(partial(self._find, (key,), None))
             changed = change(found.entries.get(key))
@@ -129,7 +133,7 @@ class DiskBackend:
         """The lease of a key, or ``None`` if anyone on this machine has it."""
         self._access.check()
         try:
-            return try_lease(self._path / "leases", key)
+            return self._leases.take(self._path / "leases", key)
         except OSError as error:
             raise self._access.unavailable(error) from error
 
@@ -149,6 +153,7 @@ class DiskBackend:
 
     def close(self) -> None:
         """Close the folder, once nobody uses it any more."""
+        self._leases.release_all()
         self._access.close()
         with suppress(OSError):  # something else is at the path by now
             drop_unused(self._path / "leases")

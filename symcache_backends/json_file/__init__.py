@@ -4,15 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from symcache_core.errors import ConfigurationError
 from symcache_core.plugin import Backend, StorePath, hookimpl
+from symcache_core.protocols import (
+    CanBatch,
+    CanBeReadOnly,
+    CanBeWatched,
+    CanCompact,
+    CanSize,
+    CanTellHolder,
+    CanUpdate,
+    StorageBackend,
+)
 
-if TYPE_CHECKING:
-    from symcache_core.protocols import StorageBackend
+
+class JsonStorage(
+    StorageBackend,
+    CanUpdate,
+    CanBeWatched,
+    CanTellHolder,
+    CanBatch,
+    CanCompact,
+    CanSize,
+    CanBeReadOnly,
+    Protocol,
+):
+    """What the store can do, said without importing it."""
 
 
 class JsonSettings(BaseModel):
@@ -30,7 +51,7 @@ class JsonSettings(BaseModel):
     )
 
 
-def open_json(settings: JsonSettings) -> StorageBackend:
+def open_json(settings: JsonSettings) -> JsonStorage:
     """Open the store.
 
     Raises:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TypeVar
@@ -18,7 +19,8 @@ from symcache_core.concurrency.forks import ForkGuard
 from symcache_core.errors import BackendError, BackendUnavailableError, ClosedError
 from symcache_core.protocols import LeaseHolder
 
-from ..file_lease import FileLease, drop_unused, holder_of, try_lease
+from ..file_lease import FileLease, HeldLeases, drop_unused, holder_of
+from ..own_errors import Change, updated_by
 from . import records
 from .files import beside
 from .late_log import LateLog
@@ -56,6 +58,7 @@ class JsonFileBackend:
         self._terms = Terms(path, shares_memory=shares_memory, durably=fsync, lock_timeout=lock_timeout)
         self._closed = False
         self._log = LateLog()
+        self._leases = HeldLeases()
         this = ref(self)  # so that a store that is dropped without being closed lets go at once
         self._forks = ForkGuard(lambda: _begin(this))
 
@@ -86,9 +89,11 @@ class JsonFileBackend:
 
         self._alone(put_all)
 
-    def update(self, key: str, change: Callable[[bytes | None], tuple[bytes, float] | None]) -> None:
+    def update(self, key: str, change: Change) -> None:
         """Replace an entry by what ``change`` makes of it, while nobody else can write."""
-        name = records.name_of(key)
+        updated_by(change, partial(self._update, records.name_of(key)))
+
+    def _update(self, name: bytes, change: Change) -> None:
         changed: tuple[bytes, float] | None = None
 
         def look(view: View) -> Callable[[], None]:
@@ -145,7 +150,7 @@ class JsonFileBackend:
 
     def try_lock(self, key: str) -> FileLease | None:
         """The lease of a key, or ``None`` if anyone on this machine has it."""
-        return self._look(lambda _view: try_lease(beside(self._files.path(), ".leases"), key))
+        return self._look(lambda _view: self._leases.take(beside(self._files.path(), ".leases"), key))
 
     def lease_holder(self, key: str) -> LeaseHolder | None:
         """Who has the lease of a key, as far as that can be told."""
@@ -174,6 +179,7 @@ class JsonFileBackend:
         self._files.check_thread()
         try:
             self._forks.check()
+            self._leases.release_all()
             self._files.finish(began)
             drop_unused(beside(self._files.path(), ".leases"))
         except ClosedError:  # another thread was faster

@@ -307,6 +307,36 @@ def test_that_the_server_was_silent_when_it_was_opened_is_told_once(opened):
         listener.accept()
 
 
+@pytest.mark.parametrize("step", ["can_read", "send_packed_command", "read_response"])
+def test_a_call_that_close_overtakes_ends_in_our_words_and_leaves_no_connection_open(store, monkeypatch, step):
+    store.write("key", b"{}", FAR)
+    connections = list(store._pool._connections)
+    for connection in connections:
+        go_on = getattr(connection, step)
+
+        def overtaken(*arguments, go_on=go_on, **options):
+            monkeypatch.undo()
+            store.close()
+            return go_on(*arguments, **options)
+
+        monkeypatch.setattr(connection, step, overtaken)
+    try:
+        assert store.read("key") == b"{}"
+    except ClosedError:
+        pass
+    assert store._closed, "nothing has overtaken it"
+    assert [connection for connection in store._pool._connections if connection._sock is not None] == []
+
+
+def test_what_a_change_raises_goes_out_as_it_is_even_if_the_store_was_closed_meanwhile(store):
+    def change(_entry):
+        store.close()
+        raise LookupError("the caller's own")
+
+    with pytest.raises(LookupError, match="the caller's own"):
+        store.update("key", change)
+
+
 def test_a_call_that_is_interrupted_leaves_no_connection_behind_that_its_reply_is_still_on_the_way_to(
     store, monkeypatch
 ):
