@@ -44,8 +44,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 def _backend_of(item):
-    """The backend that a test's class or module names."""
-    names = (getattr(getattr(item, owner, None), "backend", None) for owner in ("cls", "module"))
+    """The backend that a test's module or class names; the module's word counts where the class tests another's."""
+    names = (getattr(getattr(item, owner, None), "backend", None) for owner in ("module", "cls"))
     return next((name for name in names if isinstance(name, str)), "memory")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,12 +11,13 @@ from typing import Annotated
 import typer
 from rich.filesize import decimal
 
+from ..conformance import capabilities_of
 from ..errors import ConfigurationError
 from ..factory import open_backend
 from ..models import Counters
 from ..protocols import CanCompact, CanSize, StorageBackend
 from ..registry import PluginReport, Registry
-from .check import check
+from .check import Extent, check
 from .doctor import PROBE_KEY
 from .output import Columns, Record, instant
 from .session import Session
@@ -27,6 +29,8 @@ BACKENDS: Columns = {
     "plug-in": lambda line: line["plugin"],
     "from": lambda line: line["source"],
     "state": lambda line: line["error"] or "ok",
+    "can": lambda line: _abilities(line["capabilities"]) if line["backend"] else "",
+    "file": lambda line: line["file"],
 }
 
 
@@ -99,16 +103,27 @@ def backends(
         list[str] | None,
         typer.Option("--option", metavar="NAME=VALUE", help="An option of the stores to try it on; may be repeated."),
     ] = None,
+    scale: Annotated[
+        float, typer.Option("--scale", metavar="FACTOR", help="How much a check writes, in proportion.")
+    ] = Extent.scale,
+    time_limit: Annotated[
+        float, typer.Option("--time-limit", metavar="SECONDS", help="How long a check may take; each promise, a tenth.")
+    ] = Extent.time_limit,
 ) -> None:
     """List the storage backends and the plug-ins they come from, broken ones included; mark the chosen one.
 
-    With --check, one line for each promise of the contract: ok, failed or
-    skipped, and why. The backend works in a temporary folder, or where
+    No storage is opened. What a backend can do besides keeping entries is
+    unknown where its plug-in does not say which class it opens.
+
+    With --check, one line for each promise of the contract as it is tried:
+    ok, failed or skipped, and why. It is tried in a process of its own; a
+    promise that ends or hangs it has failed, and the others are tried all
+    the same. The backend works in a temporary folder, or where
     --option says; {store} in a value stands for a name that is new for
     each store.
     """
     if checked is not None:
-        check(session, checked, options or [])
+        check(session, checked, options or [], Extent(scale, time_limit))
         return
     chosen = session.settings.backend
     lines = [line for report in Registry(session.settings.plugins).reports() for line in _lines(report, chosen)]
@@ -118,8 +133,21 @@ def backends(
 
 
 def _lines(report: PluginReport, chosen: str) -> Iterator[Record]:
-    plugin = {"plugin": report.name, "source": report.source, "error": report.error}
+    plugin = {"plugin": report.name, "source": report.source, "error": report.error, "file": report.file}
     for backend in report.backends:
-        yield {"backend": backend.name, "chosen": backend.name == chosen, "persistent": backend.persistent, **plugin}
+        yield {
+            "backend": backend.name,
+            "chosen": backend.name == chosen,
+            "persistent": backend.persistent,
+            "capabilities": capabilities_of(backend),
+            **plugin,
+        }
     if not report.backends:
-        yield {"backend": None, "chosen": False, "persistent": None, **plugin}
+        yield {"backend": None, "chosen": False, "persistent": None, "capabilities": None, **plugin}
+
+
+def _abilities(capabilities: list[str] | None) -> str:
+    """Capabilities in words: ``CanSeeOthers`` is "see others"."""
+    if capabilities is None:
+        return "unknown"
+    return ", ".join(re.sub(r"(?<=.)(?=[A-Z])", " ", name.removeprefix("Can")).lower() for name in capabilities)

@@ -7,6 +7,7 @@ import pytest
 pytest.register_assert_rewrite(*(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__)))
 
 from .backend_contract import BackendContract  # noqa: E402  # after the asserts are registered to explain themselves
+from .proxy import TcpProxy  # noqa: E402  # likewise
 from .symbol_cache_contract import SymbolCacheContract  # noqa: E402  # likewise
 
-__all__ = ["BackendContract", "SymbolCacheContract"]
+__all__ = ["BackendContract", "SymbolCacheContract", "TcpProxy"]

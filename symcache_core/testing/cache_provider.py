@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from ..errors import ProviderTimeoutError, ProviderUnavailableError
 from ..lookup.cache import PolicyCache
 from ..models import Lookup, Outcome, ProviderAnswer
 from .cache_harness import DAY, CacheHarness, Clock, Provider, ask, verdict
+from .harness import at_once
 
 
 class ProviderPromises(CacheHarness):
@@ -116,8 +116,7 @@ class ProviderPromises(CacheHarness):
         assert outcomes.count(Outcome.COALESCED) == 49
 
     def test_many_threads_make_one_call(self, cache: PolicyCache, provider: Provider) -> None:
-        with ThreadPoolExecutor(20) as pool:
-            lookups = list(pool.map(lambda _: ask(cache, provider, "AAPL", "1d"), range(20)))
+        lookups = at_once(*[lambda: ask(cache, provider, "AAPL", "1d")] * 20)
         assert len(provider.calls) == 1
         assert all(lookup.result.is_valid for lookup in lookups)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from ..lookup.cache import PolicyCache
 from ..models import Outcome, Provenance, ProviderAnswer
 from ..symbols import Instrument
 from .cache_harness import CacheHarness, Clock, Provider, ask, verdict
-from .harness import FAR
+from .harness import FAR, at_once
 
 
 class StoragePromises(CacheHarness):
@@ -131,6 +131,5 @@ class StoragePromises(CacheHarness):
     def test_caches_in_many_threads_lose_no_timeframe(self, tmp_path: Path, clock: Clock, opened: ExitStack) -> None:
         cache = self.open_cache(tmp_path / "store", clock, opened)
         timeframes = [f"{number}m" for number in range(1, 25)]
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda timeframe: cache.store("AAPL", verdict("AAPL", timeframe)), timeframes))
+        at_once(*(partial(cache.store, "AAPL", verdict("AAPL", timeframe)) for timeframe in timeframes))
         assert cache.get("AAPL", timeframes) is not None, "one thread's timeframe dropped another's"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
@@ -23,17 +25,32 @@ main()
 
 
 class WorkerProcess:
-    """One process; see :class:`.child.Worker` for the orders that it takes."""
+    """One process; see :class:`.child.Worker` for the orders that it takes.
 
-    def __init__(self) -> None:
+    Args:
+        environment: Variables that it has besides those of this process.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         command = [sys.executable, "-c", _START, json.dumps(sys.path)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(environment or {})},
+        )
         self._pending = 0
 
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it would carry out an order at once."""
+        return self.alive and not self._pending
 
     def begin(self, order: str, **arguments: Any) -> None:
         """Give an order and go on; :meth:`outcome` waits for what comes of it. Orders are carried out in turn."""
@@ -54,7 +71,7 @@ class WorkerProcess:
                     self._pending -= 1
                     return value
                 assert what == "done", f"another process, at work on the same store, raised {value}"
-        raise AssertionError(f"another process, at work on the same store, ended or hung for {TIMEOUT:g} s")
+        raise AssertionError(f"another process, at work on the same store, {self._end()}")
 
     def ask(self, order: str, **arguments: Any) -> Any:
         """Give an order and wait for what comes of it."""
@@ -75,6 +92,14 @@ class WorkerProcess:
         elif self.alive:
             self.ask("release")
             self.ask("close")
+
+    def pause(self) -> None:
+        """Stop the process where it is, as ``kill -STOP`` does."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let a stopped process go on."""
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self, after: float = 0.0) -> list[str]:
         """End the process in the midst of an order, as ``kill -9`` does.
@@ -104,6 +129,15 @@ class WorkerProcess:
             if line.endswith("\n"):  # a killed process may have been in the middle of one
                 what, value = json.loads(line)
                 yield what, value
+
+    def _end(self) -> str:
+        """How it ended, in words."""
+        status = self._process.wait()
+        if status == -signal.SIGKILL:
+            return f"was killed, or hung for {TIMEOUT:g} s"
+        return (
+            f"crashed: it was ended by {signal.Signals(-status).name}" if status < 0 else f"ended by itself: {status}"
+        )
 
     @contextmanager
     def _bounded(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from site_packages import SitePackages
 from typer.testing import CliRunner, Result
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -27,6 +28,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "symcache.toml").write_text('data_dir = "data"\n')
     return tmp_path
+
+
+@pytest.fixture
+def site(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[SitePackages]:
+    """A folder on the path to install distributions in."""
+    site = SitePackages(tmp_path_factory.mktemp("installed") / "site-packages", monkeypatch)
+    yield site
+    site.close()
 
 
 class Host:

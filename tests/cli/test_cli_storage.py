@@ -8,6 +8,7 @@ import time
 from contextlib import closing
 
 import pytest
+from site_packages import WORKING
 
 from symcache_core import SymcacheSettings
 from symcache_core.factory import open_backend
@@ -81,6 +82,52 @@ def test_backends_marks_the_chosen_one_and_shows_a_broken_plugin_without_failing
     (broken,) = [line for line in lines if line["error"]]
     assert broken["plugin"] == "broken_backend"
     assert "left half-written" in broken["error"]
+
+
+def test_backends_tells_what_each_can_do_and_where_it_comes_from_and_opens_none(invoke, site, folder):
+    site.install("third", "third_plugin", WORKING.format(name="third").replace("open=MemoryBackend", "open=print"))
+    before = sorted(folder.rglob("*"))
+    lines = {line["backend"]: line for line in map(json.loads, invoke("backends", "--json").stdout.splitlines())}
+    assert {"CanUpdate", "CanLock", "CanSeeOthers", "CanCompact"} <= set(lines["diskcache"]["capabilities"])
+    assert (lines["memory"]["persistent"], lines["diskcache"]["persistent"]) == (False, True)
+    assert (lines["third"]["source"], lines["third"]["file"], lines["third"]["capabilities"]) == (
+        "symcache-third 1.0",
+        str(site.folder / "third_plugin.py"),
+        None,
+    )
+    rows = {cells[1]: cells for cells in (line.split("\t") for line in invoke("backends").stdout.splitlines())}
+    assert rows["third"][-2:] == ["unknown", str(site.folder / "third_plugin.py")]
+    assert {"update", "lock", "see others", "compact"} <= set(rows["diskcache"][-2].split(", "))
+    made = [path for path in sorted(folder.rglob("*")) if "__pycache__" not in path.parts and path not in before]
+    assert made == []
+
+
+def test_metadata_that_cannot_be_read_shows_in_backends_and_in_doctor(host, invoke, site):
+    for name in ("torn", "third"):
+        site.install(name, f"{name}_plugin", WORKING.format(name=name))
+    (site.folder / "symcache_torn-1.0.dist-info" / "entry_points.txt").write_bytes(b"[symcache]\n\xff\n")
+    (site.folder / "symcache_third-1.0.dist-info" / "METADATA").unlink()
+    lines = {line["plugin"]: line for line in map(json.loads, invoke("backends", "--json").stdout.splitlines())}
+    assert lines["symcache-torn"]["error"].startswith("entry_points.txt cannot be read: UnicodeDecodeError")
+    assert lines["third"]["source"] == "symcache_third-1.0.dist-info without a readable METADATA"
+    assert lines["third"]["error"] is None
+    done = invoke("doctor")
+    assert done.exit_code == 0
+    assert "warn\tplug-in symcache-torn\tentry_points.txt cannot be read" in done.stdout
+    assert "warn\tplug-in third\tsymcache_third-1.0.dist-info without a readable METADATA" in done.stdout
+
+
+def test_two_claims_on_a_name_show_in_backends_and_in_doctor_and_hurt_no_other(host, invoke, site):
+    for distribution in ("a-third", "b-third"):
+        module = distribution.replace("-", "_")
+        site.install("third", module, WORKING.format(name="third"), distribution=distribution)
+    lines = [json.loads(line) for line in invoke("backends", "--json").stdout.splitlines()]
+    told = "backend 'third' is claimed by third (a-third 1.0) and third (b-third 1.0); remove one"
+    assert [line["error"] for line in lines if line["plugin"] == "third"] == [f"DuplicateBackendError: {told}"] * 2
+    done = invoke("doctor")
+    assert (done.exit_code, done.stdout.count(told)) == (0, 2)
+    done = invoke("stats", "--backend", "third")
+    assert (done.exit_code, done.stderr) == (2, f"error: {told}\n")
 
 
 def test_a_broken_plugin_hurts_no_other(host, invoke, broken_plugin):

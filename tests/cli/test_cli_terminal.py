@@ -62,3 +62,15 @@ def test_a_warning_stands_whole_though_progress_is_shown(folder):
     shown = "".join(screen(written, 200)).replace(" ", "")
     assert f"livewarning:barfile{path}" in shown, "it begins in a progress bar's line"
     assert "itissetasideas2010s.parquet.corruptanditsbarsarefetchedagain" in shown
+
+
+@pytest.mark.parametrize("columns", [80, pytest.param(200, marks=pytest.mark.soak)])
+def test_every_promise_of_a_check_is_a_line_that_stands_whole(columns):
+    command = (sys.executable, "-m", "symcache_core.cli", "backends", "--check", "memory", "--scale", "0.01")
+    status, written = run_on_terminal(command, columns, {})
+    assert status == 0
+    assert "━" in written, "no progress was shown"
+    shown = "\n".join(line.rstrip() for line in screen(written, columns))
+    assert "ok      an unknown key has no entry\nok      " in shown
+    assert "memory: " in shown
+    assert "━" not in shown, "a progress bar was left behind"

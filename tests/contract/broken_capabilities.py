@@ -422,6 +422,7 @@ class LocksForEver(SqliteStore):
     """writes a lease down, and only its holder takes it off"""
 
     caught_by = "test_a_lease_dies_with_its_holder"
+    takes_long = True
 
     def _create(self):
         super()._create()

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from reference_backends import MemoryStore, SqliteStore, mutants_of, record
 
 from symcache_core import hookimpl
+from symcache_core.errors import CorruptEntryError
 
 # -- keys ------------------------------------------------------------------------------------------------------------
 
@@ -65,7 +66,7 @@ class FoldsCompatibility(SqliteStore):
 class TruncatesKeys(SqliteStore):
     """cuts a key to what fits a column"""
 
-    caught_by = "test_keys_are_told_apart_character_by_character"
+    caught_by = "test_a_longer_key_is_stored_or_refused_and_never_cut"
 
     def _to_row(self, key):
         return key.encode()[:1024]
@@ -466,7 +467,7 @@ class TakesMilliseconds(SqliteStore):
 class RoundsToDays(SqliteStore):
     """keeps the day of keep_until and forgets the hour"""
 
-    caught_by = "test_an_entry_lives_until_its_time"
+    caught_by = "test_an_entry_is_there_until_its_very_moment"  # the other case keeps some past midnight
 
     def _put(self, db, key, entry, keep_until):
         super()._put(db, key, entry, min(keep_until, 1e12) // 86400 * 86400)
@@ -560,6 +561,39 @@ class ChasesWriters(SqliteStore):
             yield self._from_row(row[1])
 
 
+class ClearsAPage(SqliteStore):
+    """clears a thousand entries, as many as its storage lists at once"""
+
+    caught_by = "test_clear_drops_them_however_many_there_are"
+
+    def clear(self):
+        return sum(self.delete(key) for key in list(super().keys())[:1_000])
+
+
+class EndsAtAGap(SqliteStore):
+    """ends its list at a key that has gone since it was begun"""
+
+    caught_by = "test_iterating_survives_the_deletion_of_what_is_to_come"
+
+    def keys(self):
+        for key in list(super().keys()):
+            if self.read(key) is None:
+                return
+            yield key
+
+
+class TripsOverAGap(SqliteStore):
+    """raises at a key that has gone since its list was begun"""
+
+    caught_by = "test_iterating_survives_the_deletion_of_what_is_to_come"
+
+    def keys(self):
+        for key in list(super().keys()):
+            if self.read(key) is None:
+                raise CorruptEntryError(f"{key} is listed, and is not there")
+            yield key
+
+
 class CountsPages(SqliteStore):
     """lists its keys page by page, by number, and skips what moves up when others are deleted"""
 
@@ -621,6 +655,24 @@ class CountsBeforeItClears(MemoryStore):
         time.sleep(0.001)
         super().clear()
         return count
+
+
+class BeginsAPageAfterADeletedKey(SqliteStore):
+    """lists in pages, and leaves out the key after one that ended a page and was deleted"""
+
+    caught_by = "test_iterating_many_keys_survives_deletions"
+
+    def keys(self):
+        last = None
+        while page := self._page(last):
+            yield from map(self._from_row, page)
+            last = page[-1]
+
+    def _page(self, last):
+        with self._open() as db:
+            where = "SELECT key FROM entries WHERE ? IS NULL OR key >= ? ORDER BY key LIMIT 101"
+            found = [name for (name,) in db.execute(where, (last, last))]
+        return found[:100] if last is None else found[1:]
 
 
 @hookimpl

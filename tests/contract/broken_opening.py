@@ -151,6 +151,16 @@ class MapsHalfOfTheErrors(SqliteStore):
             raise BackendUnavailableError(f"{self._path}: {error}") from error
 
 
+class TakesNoHostForThisOne(SqliteStore):
+    """takes a URL without a host for one of this machine"""
+
+    caught_by = "test_a_url_without_a_host_is_refused"
+
+    class Settings(BaseModel):
+        path: StorePath
+        url: str
+
+
 class ClosesOnce(SqliteStore):
     """raises when it is closed a second time"""
 

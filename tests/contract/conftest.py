@@ -3,4 +3,6 @@
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent))  # at once: test modules import the backends when they are collected
+_HERE = Path(__file__).parent
+# At once: test modules import the backends when they are collected.
+sys.path += [str(_HERE), str(_HERE / "third_party"), str(_HERE / "planted")]

@@ -8,24 +8,30 @@ import sqlite3
 import threading
 import time
 import uuid
+import weakref
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, SecretStr
 
 from symcache_core import Backend, StorePath, hookimpl
-from symcache_core.errors import BackendUnavailableError, ClosedError
+from symcache_core.errors import BackendUnavailableError, ClosedError, ConfigurationError
 from symcache_core.protocols import LeaseHolder
 
 
 class MemoryStore:
     persistent = False
+    outage = None
+    lacks = frozenset()
 
     class Settings(BaseModel):
         pass
 
     def __init__(self, settings):
-        self._lock = threading.RLock()
+        self._lock, self._lease_lock = threading.RLock(), threading.RLock()
+        # The last one is taken first, as an update may ask for a lease while it has it.
+        fork_waits_for(self._lease_lock)
+        fork_waits_for(self._lock)
         self._entries = {}
         self._leases = {}
         self._is_closed = False
@@ -70,7 +76,9 @@ class MemoryStore:
             self.write(key, entry, keep_until)
 
     def try_lock(self, key):
-        with self._open():
+        with self._lease_lock:  # which nobody has for long, whatever an update does
+            if self._is_closed:
+                raise ClosedError("this store is closed")
             if key in self._leases:
                 return None
             lease = self._leases[key] = MemoryLease(self._leases, key)
@@ -99,25 +107,39 @@ class MemoryLease:
 
 class SqliteStore:
     persistent = True
+    patience = 12.0
+    outage = None
+    lacks = frozenset(
+        {f"the test class has no {name}" for name in ("outage()", "proxy")}
+        | {"the backend has no option that is a URL", "the test's settings have no URL of HTTP"}
+    )
 
     class Settings(BaseModel):
         path: StorePath = Path("{data_dir}/reference.sqlite")
         password: SecretStr | None = None
+        lock_timeout: float = 12.0
+        max_pages: int = 2**31
 
     def __init__(self, settings):
+        if settings.path.is_dir():
+            raise ConfigurationError(f"{settings.path} is a folder: name a file in it")
         self._settings = settings
         self._path = settings.path
-        self._lock = threading.RLock()
+        self._lock, self._watch_lock = threading.RLock(), threading.Lock()
         self._is_closed = False
+        self._held = weakref.WeakSet()
+        self._inherited = []
+        fork_waits_for(self._lock)  # SQLite must not be forked in the midst of a statement
+        fork_waits_for(self._watch_lock)
         with self._mapped():
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.touch(mode=0o600)
-            self._db = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
+            self._connect()
             try:
-                self._db.execute("PRAGMA synchronous = OFF")  # to outlive kill -9 takes no more
                 self._create()
             except BaseException:
                 self._db.close()
+                self._watch.close()
                 raise
 
     def read(self, key):
@@ -146,15 +168,26 @@ class SqliteStore:
 
     def close(self):
         with self._lock:
+            self._check_fork()
             if not self._is_closed:
                 self._is_closed = True
                 self._db.close()
+        with self._watch_lock:
+            self._watch.close()
+        for lease in list(self._held):
+            lease.release()
 
     def update(self, key, change):
-        with self._transaction() as db:
-            changed = change(self._fetch(db, key))
-            if changed is not None:
-                self._put(db, key, *changed)
+        raised = []
+        try:
+            with self._transaction() as db:
+                changed = _asked(change, self._fetch(db, key), raised)
+                if changed is not None:
+                    self._put(db, key, *changed)
+        except Exception:
+            if raised:  # what the caller's own function raises is none of the storage's errors
+                raise raised[0] from None
+            raise
 
     def read_many(self, keys):
         with self._open() as db:
@@ -167,7 +200,8 @@ class SqliteStore:
                 self._put(db, key, entry, keep_until)
 
     def try_lock(self, key):
-        with self._open():
+        with self._mapped():  # and no lock, which an update may have for long
+            self._check_open()
             path = self._lock_file(key)
             path.parent.mkdir(exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -177,7 +211,9 @@ class SqliteStore:
                 os.close(descriptor)
                 return None
             os.pwrite(descriptor, uuid.uuid4().bytes, 0)
-            return FileLease(descriptor)
+            lease = FileLease(descriptor)
+            self._held.add(lease)
+            return lease
 
     def lease_holder(self, key):
         return LeaseHolder(self._lock_file(key).read_bytes().hex(), "somebody")
@@ -186,8 +222,10 @@ class SqliteStore:
         return None
 
     def generation(self):
-        with self._open() as db:
-            return db.execute("PRAGMA data_version").fetchone()[0]
+        with self._watch_lock, self._mapped():  # of a connection that nothing else waits with
+            self._check_fork()
+            self._check_open()
+            return self._watch.execute("PRAGMA data_version").fetchone()[0]
 
     def size(self):
         with self._open() as db:
@@ -197,6 +235,22 @@ class SqliteStore:
         with self._open() as db:
             db.execute("DELETE FROM entries WHERE keep_until <= ?", (time.time(),))
             db.execute("VACUUM")
+
+    def _connect(self):
+        self._db, self._watch = self._connected(), self._connected()
+        self._pid = os.getpid()
+
+    def _connected(self):
+        patience = min(self.patience, getattr(self._settings, "lock_timeout", self.patience))
+        con = sqlite3.connect(self._path, timeout=patience, isolation_level=None, check_same_thread=False)
+        con.execute(f"PRAGMA max_page_count = {getattr(self._settings, 'max_pages', 2**31)}")
+        con.execute("PRAGMA synchronous = OFF")  # to outlive kill -9 takes no more
+        return con
+
+    def _begin_anew(self):
+        """Leave alone what a forked child has inherited."""
+        self._inherited += [self._db, self._watch]
+        self._connect()
 
     def _create(self):
         with self._transaction() as db:
@@ -221,9 +275,17 @@ class SqliteStore:
     @contextmanager
     def _open(self):
         with self._lock, self._mapped():
-            if self._is_closed:
-                raise ClosedError("this store is closed")
+            self._check_fork()
+            self._check_open()
             yield self._db
+
+    def _check_open(self):
+        if self._is_closed:
+            raise ClosedError("this store is closed")
+
+    def _check_fork(self):
+        if not self._is_closed and self._pid != os.getpid():
+            self._begin_anew()
 
     @contextmanager
     def _transaction(self):
@@ -244,15 +306,53 @@ class SqliteStore:
             raise BackendUnavailableError(f"{self._path}: {error}") from error
 
 
+_LEASES = weakref.WeakSet()
+
+
 class FileLease:
     def __init__(self, descriptor):
-        self._descriptor, self._lock = descriptor, threading.Lock()
+        self._descriptor, self._lock, self._pid = descriptor, threading.Lock(), os.getpid()
+        _LEASES.add(self)
+
+    def in_child(self):
+        """Leave it to the parent: as long as a child has the file open, the lease would outlive its holder."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
     def release(self):
+        if self._pid == os.getpid():
+            self._unlock()
+
+    def _unlock(self):
         with self._lock:
             descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough: a forked child has it open, too
             os.close(descriptor)
+
+    def __del__(self):
+        self.release()
+
+
+def _leave_leases_to_the_parent():
+    for lease in list(_LEASES):
+        lease.in_child()
+
+
+os.register_at_fork(after_in_child=_leave_leases_to_the_parent)
+
+
+def _asked(change, entry, raised):
+    try:
+        return change(entry)
+    except Exception as error:
+        raised.append(error)
+        raise
+
+
+def fork_waits_for(lock):
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
 
 
 def name_of(store):
