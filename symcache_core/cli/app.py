@@ -13,6 +13,8 @@ from .demo import demo
 from .doctor import doctor
 from .host import host
 from .load import load
+from .new import backend as new_backend
+from .new import new
 from .options import command, group
 from .series import series
 from .storage import backends, clear, compact, stats
@@ -56,6 +58,10 @@ bars_app = typer.Typer(no_args_is_help=True)
 bars_app.callback()(group(bars))
 bars_app.command("export")(command(export_bars))
 
+new_app = typer.Typer(no_args_is_help=True)
+new_app.callback()(group(new))
+new_app.command("backend")(command(new_backend))
+
 SYMBOLS, STORAGE, SERVICE = "Symbols", "Storage", "Service"
 app.command(rich_help_panel=SYMBOLS)(command(load))
 app.command(rich_help_panel=SYMBOLS)(command(validate))
@@ -70,6 +76,7 @@ app.command(rich_help_panel=STORAGE)(command(compact))
 app.command(rich_help_panel=STORAGE)(command(backends))
 app.command(rich_help_panel=STORAGE)(command(series))
 app.add_typer(bars_app, name="bars", rich_help_panel=STORAGE)
+app.add_typer(new_app, name="new", rich_help_panel=STORAGE)
 app.command("import", rich_help_panel=STORAGE)(command(import_))
 app.command(rich_help_panel=STORAGE)(command(export))
 app.command(rich_help_panel=STORAGE)(command(migrate))
