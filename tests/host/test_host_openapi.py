@@ -132,6 +132,7 @@ def start_broker(start):
         yield lambda: start("--gateway", "ib", "--ib-port", str(tws.port))
 
 
+@pytest.mark.soak
 def test_nor_where_interactive_brokers_is_asked(start_broker, tmp_path):
     explore(start_broker(), tmp_path, 3, "--phases", "examples,fuzzing", *NOT_PATIENTLY)
 

@@ -640,6 +640,7 @@ def test_a_thousand_symbols_are_validated_as_fast_as_the_rules_allow_and_none_is
 
 
 @pytest.mark.once
+@pytest.mark.soak
 def test_twenty_restarts_under_load_bring_no_wrong_verdict_and_break_no_rule():
     known = ["AAPL", "IBM", "MSFT", "brk.b", "EURUSD", "RY@TSE:CAD", "CRYPTO:BTC", "FUT:ESM3@CME"]
 
