@@ -55,7 +55,9 @@ def tried(tmp_path, proxy, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "store", [MemoryStore, SqliteStore, pytest.param(ServerStore, marks=pytest.mark.soak)], ids=name_of
+    "store",
+    [MemoryStore, *(pytest.param(store, marks=pytest.mark.soak) for store in (SqliteStore, ServerStore))],
+    ids=name_of,
 )
 def test_a_correct_backend_keeps_every_promise(store, tried):
     results = tried(store)

@@ -121,6 +121,7 @@ def test_no_request_is_answered_otherwise_than_described(start, tmp_path):
     explore(start(), tmp_path, 10)
 
 
+@pytest.mark.soak
 def test_nor_where_a_token_is_asked_for(start, tmp_path):
     explore(start(SYMCACHE_HOST_TOKEN=TOKEN), tmp_path, 3, "--header", f"Authorization: Bearer {TOKEN}")
 
