@@ -124,7 +124,8 @@ class AtomicityPromises(SharingPromises):
     def test_a_delete_beside_writes_says_what_it_took(self, tmp_path: Path, opened: ExitStack) -> None:
         store = self.open(tmp_path / "store", opened)
         other, stopping, writes, losses = self.side(store, tmp_path, opened), threading.Event(), 0, 0
-        deleting = Aside(lambda: _count(lambda: other.delete("key"), stopping))
+        answers = list[object]()
+        deleting = Aside(lambda: _again_and_again(lambda: other.delete("key"), answers, stopping))
         deadline = time.monotonic() + 1
         while time.monotonic() < deadline and writes < 200:
             writes += 1
@@ -135,7 +136,8 @@ class AtomicityPromises(SharingPromises):
                 assert found == entry, "beside a delete an entry is back that was overwritten before"
             losses += found is None
         stopping.set()
-        deleted = deleting.outcome("a thread that deletes")
+        deleting.outcome("a thread that deletes")
+        deleted = sum(answer is True for answer in answers)
         store.write("key", NEW, FAR)
         assert store.read("key") == NEW, "a delete that had returned took an entry that was written afterwards"
         assert losses <= deleted, (
@@ -286,16 +288,8 @@ def _made_of(entry: bytes | None) -> bytes:
     return b'{"of":%b}' % (entry or b"null")
 
 
-def _count(call: Callable[[], object], stopping: threading.Event) -> int:
-    """Call something again and again, at least once; gives how often it said True."""
-    count = int(call() is True)
-    while not stopping.is_set():
-        count += int(call() is True)
-    return count
-
-
 def _again_and_again(call: Callable[[], object], ended: list[object], stopping: threading.Event) -> None:
-    """Call something at least once, and go on until it is enough; notes each call that has ended."""
+    """Call something at least once, and go on until it is enough; notes what each call that has ended gave."""
     while True:
         ended.append(call())
         if stopping.is_set():

@@ -200,7 +200,7 @@ class LeaseReenters(LmdbBackend):
             return mine
         lease = super().try_lock(key)
         if isinstance(lease, _Lease):
-            lease.thread = threading.get_ident()  # type: ignore[attr-defined]
+            lease.thread = threading.get_ident()  # type: ignore[attr-defined]  # the defect's own
         return lease
 
 

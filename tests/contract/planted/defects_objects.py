@@ -243,7 +243,7 @@ class ConnectionForEachCall(ObjectBackend):
 
     def _connection(self, here: _Connections) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=self._settings.timeout)
-        connection.connect = self._noted(connection)  # type: ignore[method-assign]
+        connection.connect = self._noted(connection)  # type: ignore[method-assign]  # on this one alone
         return connection
 
     def _noted(self, connection: http.client.HTTPConnection) -> Callable[[], None]:
