@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -141,6 +142,9 @@ class SharingPromises(Contract):
             store.write(key, b"{}", FAR)
         for name, worker in zip("ab", workers, strict=True):
             worker.begin("write_series", prefix=name, count=count)
+        deadline = time.monotonic() + 1
+        while len(list(store.keys())) == len(old) and time.monotonic() < deadline:
+            pass  # until they are at it, which takes a moment on a busy machine
         for number in range(30):
             listed = [key for key in store.keys() if key.startswith("old")]
             assert sorted(listed) == sorted(old[number:]), "each key that stays is given once while others write"

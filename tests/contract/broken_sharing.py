@@ -146,7 +146,7 @@ class RewritesToDelete(SqliteStore):
         with self._open() as db:
             rows = db.execute("SELECT * FROM entries").fetchall()
         left = [row for row in rows if row[0] != self._to_row(key)]
-        time.sleep(0.001)
+        time.sleep(0.01)
         with self._transaction() as db:
             db.execute("DELETE FROM entries")
             db.executemany("INSERT INTO entries VALUES (?, ?, ?)", left)
